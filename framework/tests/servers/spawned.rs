@@ -13,8 +13,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// the test process is gone, and the server and its folder go too.
 const WATCHDOG: &str = r#"
     read -r _ && exit 0
-    kill -KILL "$1" $(cat "/proc/$1/task/$1/children" 2>/dev/null)
-    rm -rf -- "$2"
+    kill -KILL "$1"
+    # The processes that PostgreSQL leaves behind notice within a second, and write until then.
     sleep 1
     rm -rf -- "$2"
 "#;
@@ -87,20 +87,18 @@ impl Spawned {
 
     /// SIGKILL to the server and its children at once: a crash, not a shutdown.
     pub(crate) fn kill(&mut self) {
-        let pid = self.child.id();
-        let children =
-            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        self.signal("KILL", children.split_whitespace());
+        let children = children_of(self.child.id());
+        self.signal("KILL", &children);
         self.reap();
     }
 
     /// Sends `signal` (a name that `kill` knows) to the server and waits until it has ended.
     pub(crate) fn stop(&mut self, signal: &str) {
-        self.signal(signal, [].into_iter());
+        self.signal(signal, &[]);
         self.reap();
     }
 
-    fn signal<'a>(&mut self, signal: &str, others: impl Iterator<Item = &'a str>) {
+    fn signal(&mut self, signal: &str, others: &[String]) {
         // A child that has been waited for may have lent its number to a stranger.
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = Command::new("kill")
@@ -124,6 +122,19 @@ impl Drop for Spawned {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// What PostgreSQL's processes are to its postmaster: a crash must take them with it, or they go on writing.
+fn children_of(pid: u32) -> Vec<String> {
+    let parent = pid.to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        // The name in brackets may hold anything; after it come the state and the parent.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        (rest.split(' ').nth(1)? == parent).then(|| process.file_name().to_string_lossy().into_owned())
+    });
+    pids.collect()
 }
 
 /// The lines of a server's log. They are read to the end even when nobody listens any more, because a full pipe would
