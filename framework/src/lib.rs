@@ -1,1 +1,50 @@
-//! placeholder
+//! Postroom: handlers for email pipelines, each message handled once.
+//!
+//! A handler is a type that implements [`Handle`] for a [`Message`]; `#[derive(Handler)]` says under which id, with which
+//! idempotency key, and with how much patience. An [`App`] runs handlers on a NATS broker and a SQL database: it claims
+//! each delivery in SQL, runs the handler, commits what the handler did together with "this is done", and only then acks.
+//!
+//! ```no_run
+#![doc = include_str!("../../examples/src/bin/confirm_order.rs")]
+//! ```
+//!
+//! # Layout
+//! What users write: [`message`], [`handler`], [`spec`], [`outcome`], [`cx`]. One delivery: `execute`, `settle`,
+//! `heartbeat`. Around it: `runner` pulls, `relay` publishes, [`app`] starts and drains. [`bus`] alone knows the broker,
+//! [`store`] alone knows SQL. `retry`, `fingerprint`, `streams`, [`key`] and [`headers`] are pure.
+
+pub mod app;
+pub mod bus;
+pub mod cx;
+pub mod error;
+mod execute;
+mod fingerprint;
+pub mod handler;
+pub mod headers;
+mod health;
+mod heartbeat;
+pub mod key;
+pub mod message;
+mod names;
+pub mod outcome;
+mod relay;
+mod retry;
+mod runner;
+mod settings;
+mod settle;
+pub mod spec;
+pub mod store;
+pub mod streams;
+
+pub use app::{App, Running, stop_signal};
+pub use cx::{Cx, CxError};
+pub use error::{Error, Result};
+pub use handler::{Handle, Handler};
+pub use key::{Key, KeyPart};
+pub use message::Message;
+pub use outcome::{Ambiguous, HandlerError, Verdict};
+pub use postroom_derive::{Handler, HandlerError, Message};
+pub use settings::{DEFAULT_DATABASE_URL, DEFAULT_NATS_URL, Settings, SettingsError};
+pub use spec::{Spec, SpecError};
+pub use store::{Store, StoreError, Tx};
+pub use tokio_util::sync::CancellationToken;

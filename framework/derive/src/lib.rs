@@ -1,1 +1,66 @@
-//! derive
+//! The derive macros of postroom. Each emits metadata and spanned checks only: nothing that a user could not write by
+//! hand, and nothing that runs. All mistakes of an item are reported at once, each at the token that is wrong.
+//!
+//! # Layout
+//! One file a derive, named after it. `attributes` reads `key = value` lists and collects every mistake in them;
+//! `duration` reads times; `backoff` is the framework's own arithmetic, so that both agree on a retry horizon.
+
+mod attributes;
+#[path = "../../src/retry.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the same file as in the framework, which uses the rest of it"
+)]
+mod backoff;
+mod duration;
+mod handler;
+mod handler_error;
+mod message;
+
+use proc_macro::TokenStream;
+use syn::{DeriveInput, parse_macro_input};
+
+/// Implements `postroom::Message`.
+///
+/// `#[message(subject = "noun.verb", id = "noun.verb.v1")]` on the type; `#[message(incidental)]` on fields that two
+/// copies of one message may differ in.
+#[proc_macro_derive(Message, attributes(message))]
+pub fn derive_message(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    message::expand(&input)
+        .unwrap_or_else(|errors| errors.to_compile_error())
+        .into()
+}
+
+/// Implements `postroom::Handler`: the spec of a type that implements `postroom::Handle`.
+///
+/// ```text
+/// #[handler(
+///     on = Welcome,                                        the message it takes (required)
+///     id = "send-welcome",                                 names its consumer and its ledger (required)
+///     idempotent(key = [user_id, to.address], ttl = "7d"), fields of the message; default: each stored message once
+///     retry(max = 8, backoff = "2s..15m"),                 attempts in all, first and longest wait
+///     timeout = "30s", concurrency = 8,
+///     ambiguous = Resend,                                  or Hold; required where the error type can be ambiguous
+/// )]
+/// ```
+#[proc_macro_derive(Handler, attributes(handler))]
+pub fn derive_handler(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    handler::expand(&input)
+        .unwrap_or_else(|errors| errors.to_compile_error())
+        .into()
+}
+
+/// Implements `postroom::HandlerError`: what each variant means for the message.
+///
+/// `#[on(retry)]`, `#[on(retry(after = "5m"))]`, `#[on(snooze = "1m")]`, `#[on(dead_letter)]`, `#[on(discard)]`,
+/// `#[on(ambiguous)]`, or `#[on(inherit)]` for a variant that wraps another `HandlerError`.
+#[proc_macro_derive(HandlerError, attributes(on))]
+pub fn derive_handler_error(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    handler_error::expand(&input)
+        .unwrap_or_else(|errors| errors.to_compile_error())
+        .into()
+}

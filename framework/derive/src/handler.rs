@@ -1,0 +1,361 @@
+//! `#[derive(Handler)]`.
+
+use std::time::Duration;
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::meta::ParseNestedMeta;
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{DeriveInput, Expr, ExprArray, Ident, LitInt, LitStr, Token, Type};
+
+use crate::attributes::{self, Mistakes, Once, string};
+use crate::backoff::Backoff;
+use crate::duration;
+
+const KEYS: &[&str] = &[
+    "on",
+    "id",
+    "idempotent",
+    "retry",
+    "timeout",
+    "concurrency",
+    "ambiguous",
+];
+/// As in the framework's `Spec`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+struct Declared {
+    on: Once<Type>,
+    id: Once<LitStr>,
+    idempotent: Once<Idempotent>,
+    retry: Once<Retry>,
+    timeout: Once<Duration>,
+    concurrency: Once<u16>,
+    ambiguous: Once<Ident>,
+}
+
+struct Idempotent {
+    fields: Vec<Expr>,
+    ttl: Option<(LitStr, Duration)>,
+}
+
+struct Retry {
+    max: u32,
+    first: Duration,
+    cap: Duration,
+}
+
+pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
+    let mut mistakes = Mistakes::default();
+    let declared = read(input, &mut mistakes);
+    let (Some(on), Some(id)) = (&declared.on.value, &declared.id.value) else {
+        if declared.on.value.is_none() {
+            mistakes.at(
+                &input.ident,
+                "a handler names its message: add `#[handler(on = YourMessage)]`",
+            );
+        }
+        if declared.id.value.is_none() {
+            mistakes.at(
+                &input.ident,
+                "a handler has an id that outlives renames: add `#[handler(id = \"your-handler\")]`",
+            );
+        }
+        return mistakes.or(TokenStream::new());
+    };
+    check_horizon(&declared, &mut mistakes);
+    let spec = spec(&declared, on, id);
+    let checks = checks(input, on, &declared);
+    let name = &input.ident;
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    mistakes.or(quote! {
+        #[automatically_derived]
+        impl #generics ::postroom::Handler for #name #arguments #bounds {
+            type Message = #on;
+
+            fn spec() -> ::postroom::Spec<#on> {
+                #spec
+            }
+        }
+        #checks
+    })
+}
+
+fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
+    let mut declared = Declared {
+        on: Once::new("on"),
+        id: Once::new("id"),
+        idempotent: Once::new("idempotent"),
+        retry: Once::new("retry"),
+        timeout: Once::new("timeout"),
+        concurrency: Once::new("concurrency"),
+        ambiguous: Once::new("ambiguous"),
+    };
+    attributes::each(&input.attrs, "handler", mistakes, |meta, mistakes| {
+        if meta.path.is_ident("on") {
+            let on = meta.value()?.parse()?;
+            declared.on.set(&meta, on, mistakes);
+        } else if meta.path.is_ident("id") {
+            if let Some(id) = mistakes.keep(string(&meta)) {
+                check_id(&id, mistakes);
+                declared.id.set(&meta, id, mistakes);
+            }
+        } else if meta.path.is_ident("idempotent") {
+            let idempotent = idempotent(&meta, mistakes)?;
+            declared.idempotent.set(&meta, idempotent, mistakes);
+        } else if meta.path.is_ident("retry") {
+            let retry = retry(&meta, mistakes)?;
+            declared.retry.set(&meta, retry, mistakes);
+        } else if meta.path.is_ident("timeout") {
+            let timeout = string(&meta).and_then(|text| positive(&text));
+            let timeout = mistakes.keep(timeout).unwrap_or(DEFAULT_TIMEOUT);
+            declared.timeout.set(&meta, timeout, mistakes);
+        } else if meta.path.is_ident("concurrency") {
+            let concurrency = mistakes.keep(at_least_one(&meta)).unwrap_or(1);
+            declared.concurrency.set(&meta, concurrency, mistakes);
+        } else if meta.path.is_ident("ambiguous") {
+            let policy: Ident = meta.value()?.parse()?;
+            if policy != "Resend" && policy != "Hold" {
+                mistakes.at(
+                    &policy,
+                    "an effect whose outcome was lost is either sent again or held: `Resend` or `Hold`",
+                );
+            }
+            declared.ambiguous.set(&meta, policy, mistakes);
+        } else {
+            return attributes::unknown(&meta, KEYS, mistakes);
+        }
+        Ok(())
+    });
+    declared
+}
+
+fn check_id(text: &LitStr, mistakes: &mut Mistakes) {
+    let id = text.value();
+    let named = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if id.is_empty() || id.len() > 64 || !id.chars().all(named) {
+        mistakes.at(
+            text,
+            "use 1 to 64 letters, digits, `-` and `_`, since the id names a durable consumer",
+        );
+    }
+}
+
+fn positive(text: &LitStr) -> syn::Result<Duration> {
+    let time = duration::parse(text)?;
+    if time.is_zero() {
+        return Err(syn::Error::new(text.span(), "give the handler some time"));
+    }
+    Ok(time)
+}
+
+fn at_least_one<N>(meta: &ParseNestedMeta<'_>) -> syn::Result<N>
+where
+    N: std::str::FromStr + PartialOrd + Default,
+    N::Err: std::fmt::Display,
+{
+    let expression: Expr = meta.value()?.parse()?;
+    let Expr::Lit(syn::ExprLit {
+        lit: syn::Lit::Int(number),
+        ..
+    }) = &expression
+    else {
+        return Err(syn::Error::new(
+            expression.span(),
+            "a whole number is wanted here, 1 or more",
+        ));
+    };
+    parse_at_least_one(number)
+}
+
+fn parse_at_least_one<N>(number: &LitInt) -> syn::Result<N>
+where
+    N: std::str::FromStr + PartialOrd + Default,
+    N::Err: std::fmt::Display,
+{
+    let value: N = number.base10_parse()?;
+    if value <= N::default() {
+        return Err(syn::Error::new(number.span(), "use 1 or more"));
+    }
+    Ok(value)
+}
+
+/// `idempotent(key = [a, b.c], ttl = "7d")`.
+fn idempotent(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<Idempotent> {
+    let mut key = Once::new("key");
+    let mut ttl = Once::new("ttl");
+    meta.parse_nested_meta(|inner| {
+        if inner.path.is_ident("key") {
+            let list: ExprArray = inner.value()?.parse()?;
+            check_key(&list, mistakes);
+            key.set(&inner, list.elems, mistakes);
+        } else if inner.path.is_ident("ttl") {
+            if let Some(text) = mistakes.keep(string(&inner))
+                && let Some(time) = mistakes.keep(duration::parse(&text))
+            {
+                ttl.set(&inner, (text, time), mistakes);
+            }
+        } else {
+            return attributes::unknown(&inner, &["key", "ttl"], mistakes);
+        }
+        Ok(())
+    })?;
+    if key.value.is_none() {
+        mistakes.at(
+            &meta.path,
+            "`idempotent` needs a key: `key = [field, …]`, fields of the message",
+        );
+    }
+    let fields: Punctuated<Expr, Token![,]> = key.value.unwrap_or_default();
+    Ok(Idempotent {
+        fields: fields.into_iter().collect(),
+        ttl: ttl.value,
+    })
+}
+
+fn check_key(list: &ExprArray, mistakes: &mut Mistakes) {
+    if list.elems.is_empty() {
+        mistakes.at(
+            list,
+            "an empty key would make all messages one: name the fields that tell them apart",
+        );
+    }
+    for field in &list.elems {
+        if !is_field(field) {
+            mistakes.at(
+                field,
+                "a key is made of the message's fields, such as `account` or `to.address`",
+            );
+        }
+    }
+}
+
+fn is_field(expression: &Expr) -> bool {
+    match expression {
+        Expr::Path(path) => path.path.get_ident().is_some(),
+        Expr::Field(field) => is_field(&field.base),
+        _ => false,
+    }
+}
+
+/// `retry(max = 8, backoff = "2s..15m")`.
+fn retry(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<Retry> {
+    let default = Backoff::DEFAULT;
+    let mut retry = Retry {
+        max: default.max_attempts,
+        first: default.first,
+        cap: default.cap,
+    };
+    meta.parse_nested_meta(|inner| {
+        if inner.path.is_ident("max") {
+            if let Some(max) = mistakes.keep(at_least_one(&inner)) {
+                retry.max = max;
+            }
+        } else if inner.path.is_ident("backoff") {
+            if let Some(range) = mistakes.keep(string(&inner).and_then(|text| duration::parse_range(&text))) {
+                (retry.first, retry.cap) = range;
+            }
+        } else {
+            return attributes::unknown(&inner, &["max", "backoff"], mistakes);
+        }
+        Ok(())
+    })?;
+    Ok(retry)
+}
+
+/// A duplicate that arrives after its ledger row is forgotten would be handled twice.
+fn check_horizon(declared: &Declared, mistakes: &mut Mistakes) {
+    let Some(Idempotent {
+        ttl: Some((literal, ttl)),
+        ..
+    }) = &declared.idempotent.value
+    else {
+        return;
+    };
+    let backoff = declared
+        .retry
+        .value
+        .as_ref()
+        .map_or(Backoff::DEFAULT, |retry| Backoff {
+            max_attempts: retry.max,
+            first: retry.first,
+            cap: retry.cap,
+        });
+    let horizon = backoff.horizon(declared.timeout.value.unwrap_or(DEFAULT_TIMEOUT));
+    if *ttl < horizon {
+        // Rounded up to whole seconds, so that the time named is long enough.
+        let enough = Duration::from_secs(horizon.as_secs() + u64::from(horizon.subsec_nanos() > 0));
+        mistakes.at(
+            literal,
+            format!(
+                "a dedupe ttl of {} is shorter than the retries can take, {}: a late duplicate would be handled twice; \
+                 raise the ttl, or lower retry max, backoff or timeout",
+                humantime::format_duration(*ttl),
+                humantime::format_duration(enough)
+            ),
+        );
+    }
+}
+
+fn spec(declared: &Declared, on: &Type, id: &LitStr) -> TokenStream {
+    let idempotent = declared.idempotent.value.as_ref().map(|idempotent| {
+        let parts = idempotent.fields.iter().map(|field| {
+            // The field's own span: an unknown field, or one that can't be part of a key, is underlined itself.
+            quote_spanned!(field.span()=> &message.#field)
+        });
+        let ttl = idempotent
+            .ttl
+            .as_ref()
+            .map_or(Duration::from_secs(7 * 86_400), |(_, ttl)| *ttl);
+        let ttl = duration::tokens(ttl);
+        quote!(.idempotent(|message: &#on| ::postroom::Key::of(&[#(#parts),*]), #ttl))
+    });
+    let retry = declared.retry.value.as_ref().map(|retry| {
+        let (max, first, cap) = (
+            retry.max,
+            duration::tokens(retry.first),
+            duration::tokens(retry.cap),
+        );
+        quote!(.retry(#max, #first, #cap))
+    });
+    let timeout = declared.timeout.value.map(|timeout| {
+        let timeout = duration::tokens(timeout);
+        quote!(.timeout(#timeout))
+    });
+    let concurrency = declared
+        .concurrency
+        .value
+        .map(|concurrency| quote!(.concurrency(#concurrency)));
+    let ambiguous = declared
+        .ambiguous
+        .value
+        .as_ref()
+        .map(|policy| quote!(.ambiguous(::postroom::Ambiguous::#policy)));
+    quote!(::postroom::Spec::new(#id) #idempotent #retry #timeout #concurrency #ambiguous)
+}
+
+/// That the type handles what it says, and that it has a policy if its errors can be ambiguous: errors of the compiler's
+/// own, at the tokens of `on = …`.
+fn checks(input: &DeriveInput, on: &Type, declared: &Declared) -> TokenStream {
+    let name = &input.ident;
+    if !input.generics.params.is_empty() {
+        // `App::handler` asks for the same where the parameters are known.
+        return TokenStream::new();
+    }
+    let handles = quote_spanned! {on.span()=>
+        const _: () = {
+            const fn handles<H: ::postroom::Handle<#on>>() {}
+            handles::<#name>()
+        };
+    };
+    let policy = declared.ambiguous.value.is_none().then(|| {
+        quote_spanned! {on.span()=>
+            const _: () = assert!(
+                !<<#name as ::postroom::Handle<#on>>::Error as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS,
+                "its error can be ambiguous: choose `ambiguous = Resend` or `ambiguous = Hold` in #[handler(...)]",
+            );
+        }
+    });
+    quote!(#handles #policy)
+}

@@ -1,0 +1,172 @@
+//! `#[derive(Message)]`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Data, DeriveInput, Field, LitStr};
+
+use crate::attributes::{self, Mistakes, Once, string};
+
+const KEYS: &[&str] = &["subject", "id"];
+const FIELD_KEYS: &[&str] = &["incidental"];
+
+pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
+    let mut mistakes = Mistakes::default();
+    let mut subject = Once::new("subject");
+    let mut id = Once::new("id");
+    attributes::each(&input.attrs, "message", &mut mistakes, |meta, mistakes| {
+        if meta.path.is_ident("subject") {
+            if let Some(text) = mistakes.keep(string(&meta)) {
+                check_subject(&text, mistakes);
+                subject.set(&meta, text, mistakes);
+            }
+        } else if meta.path.is_ident("id") {
+            if let Some(text) = mistakes.keep(string(&meta)) {
+                check_id(&text, mistakes);
+                id.set(&meta, text, mistakes);
+            }
+        } else {
+            return attributes::unknown(&meta, KEYS, mistakes);
+        }
+        Ok(())
+    });
+    if subject.value.is_none() {
+        mistakes.at(
+            &input.ident,
+            "a message has a subject: add `#[message(subject = \"noun.verb\")]`",
+        );
+    }
+    if id.value.is_none() {
+        mistakes.at(
+            &input.ident,
+            "a message has a wire id: add `#[message(id = \"noun.verb.v1\")]`",
+        );
+    }
+    let incidental = incidental_fields(input, &mut mistakes);
+    let name = &input.ident;
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let (subject, id) = (subject.value, id.value);
+    mistakes.or(quote! {
+        #[automatically_derived]
+        impl #generics ::postroom::Message for #name #arguments #bounds {
+            const SUBJECT: &'static str = #subject;
+            const ID: &'static str = #id;
+            const INCIDENTAL: &'static [&'static str] = &[#(#incidental),*];
+        }
+    })
+}
+
+fn check_subject(text: &LitStr, mistakes: &mut Mistakes) {
+    let subject = text.value();
+    if subject.contains(['*', '>']) {
+        mistakes.at(
+            text,
+            format!(
+                "`{subject}` has wildcards: a message is published on one subject, such as \"inbox.new\""
+            ),
+        );
+    } else if subject
+        .split('.')
+        .any(|token| token.is_empty() || token.contains(char::is_whitespace))
+    {
+        mistakes.at(
+            text,
+            format!("`{subject}` is no subject: write words with dots between them, such as \"inbox.new\""),
+        );
+    } else if subject.starts_with('$') {
+        mistakes.at(
+            text,
+            format!("`{subject}`: subjects that begin with `$` belong to the broker"),
+        );
+    }
+}
+
+fn check_id(text: &LitStr, mistakes: &mut Mistakes) {
+    let id = text.value();
+    let version = id.rsplit('.').next().and_then(|last| last.strip_prefix('v'));
+    let versioned = version
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()));
+    if !versioned || !id.contains('.') {
+        mistakes.at(
+            text,
+            format!(
+                "`{id}` has no version: end it with one, such as \"inbox.new.v1\", so that it can change"
+            ),
+        );
+    }
+}
+
+/// The names on the wire of the fields marked `#[message(incidental)]`.
+fn incidental_fields(input: &DeriveInput, mistakes: &mut Mistakes) -> Vec<String> {
+    let Data::Struct(data) = &input.data else {
+        return Vec::new();
+    };
+    let mut names = Vec::new();
+    for field in &data.fields {
+        let mut marked = false;
+        attributes::each(&field.attrs, "message", mistakes, |meta, mistakes| {
+            if meta.path.is_ident("incidental") {
+                marked = true;
+                return Ok(());
+            }
+            attributes::unknown(&meta, FIELD_KEYS, mistakes)
+        });
+        if !marked {
+            continue;
+        }
+        match &field.ident {
+            Some(name) if !has_serde_attribute(field) => {
+                names.push(name.to_string().trim_start_matches("r#").to_owned())
+            }
+            Some(name) => mistakes.at(
+                name,
+                "an incidental field goes by its own name on the wire: take `#[serde(…)]` off it",
+            ),
+            None => mistakes.at(field, "only named fields can be incidental"),
+        }
+    }
+    if let (Some(first), true) = (names.first(), has_serde_rename_all(input)) {
+        mistakes.at(
+            &input.ident,
+            format!("`{first}` is incidental, so `#[serde(rename_all)]` can't be used here"),
+        );
+    }
+    names
+}
+
+/// `default` and `skip_serializing_if` keep the name; anything else may not.
+fn has_serde_attribute(field: &Field) -> bool {
+    let mut renamed = false;
+    for attribute in field
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("serde"))
+    {
+        // What serde makes of its own attribute is for serde to say.
+        let _ = attribute.parse_nested_meta(|meta| {
+            renamed |= meta.path.is_ident("rename") || meta.path.is_ident("flatten");
+            if meta.input.peek(syn::Token![=]) {
+                meta.value()?.parse::<syn::Expr>()?;
+            }
+            Ok(())
+        });
+    }
+    renamed
+}
+
+fn has_serde_rename_all(input: &DeriveInput) -> bool {
+    let mut renamed = false;
+    for attribute in input
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("serde"))
+    {
+        let _ = attribute.parse_nested_meta(|meta| {
+            renamed |= meta.path.is_ident("rename_all");
+            if meta.input.peek(syn::Token![=]) {
+                meta.value()?.parse::<syn::Expr>()?;
+            }
+            Ok(())
+        });
+    }
+    renamed
+}

@@ -1,0 +1,291 @@
+//! The app: handlers and services on one broker and one database, from start to drain.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::Bus;
+use crate::error::{Error, Result};
+use crate::execute::Executor;
+use crate::handler::{AnyHandler, Handle, Handler, Typed};
+use crate::health;
+use crate::heartbeat::Heartbeat;
+use crate::message::Message;
+use crate::relay;
+use crate::runner;
+use crate::settings::Settings;
+use crate::spec::Spec;
+use crate::store::{Store, deliveries};
+use crate::streams::{self, StreamSpec};
+
+/// Settled rows that have expired are looked for this often.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// How long a handler that was cut off gets to put its message back.
+const ABORT_LIMIT: Duration = Duration::from_secs(5);
+
+type ServiceFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Service = Box<dyn FnOnce(CancellationToken) -> ServiceFuture + Send>;
+
+/// Handlers and services, connected and ready to run.
+pub struct App {
+    settings: Settings,
+    store: Store,
+    bus: Bus,
+    handlers: Vec<Arc<dyn AnyHandler>>,
+    services: Vec<Service>,
+}
+
+impl App {
+    /// Connects to the broker and the database that the environment names: `NATS_URL`, `DATABASE_URL`; see [`Settings`].
+    ///
+    /// # Errors
+    /// When a variable can't be used, or broker or database can't be reached.
+    pub async fn from_env() -> Result<Self> {
+        Self::connect(Settings::from_env()?).await
+    }
+
+    /// Connects to the broker and the database, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When broker or database can't be reached.
+    pub async fn connect(settings: Settings) -> Result<Self> {
+        let store = Store::open(&settings.database_url).await?;
+        let bus = Bus::connect(&settings.nats_url, "postroom").await?;
+        Ok(Self {
+            settings,
+            store,
+            bus,
+            handlers: Vec::new(),
+            services: Vec::new(),
+        })
+    }
+
+    /// Adds a handler with the spec that it declares.
+    #[must_use]
+    pub fn handler<H>(self, handler: H) -> Self
+    where
+        H: Handler + Handle<H::Message>,
+    {
+        self.handler_with(H::spec(), handler)
+    }
+
+    /// Adds a handler with a spec built by hand.
+    #[must_use]
+    pub fn handler_with<M: Message, H: Handle<M>>(mut self, spec: Spec<M>, handler: H) -> Self {
+        self.handlers.push(Arc::new(Typed::new(handler, spec)));
+        self
+    }
+
+    /// Adds a task that runs beside the handlers, such as one that watches a mailbox. It is to return soon after its
+    /// token is cancelled.
+    #[must_use]
+    pub fn service<F, Fut>(mut self, service: F) -> Self
+    where
+        F: FnOnce(CancellationToken) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.services.push(Box::new(move |stop| Box::pin(service(stop))));
+        self
+    }
+
+    /// The database, for services.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Runs until Ctrl-C or SIGTERM, then drains.
+    ///
+    /// # Errors
+    /// When it can't start; see [`start`](Self::start).
+    pub async fn run(self) -> Result<()> {
+        let running = self.start().await?;
+        stop_signal().await;
+        tracing::info!("stopping: no more messages are taken, those under way are finished");
+        running.drain().await;
+        Ok(())
+    }
+
+    /// Starts everything; gives the handle to stop it.
+    ///
+    /// # Errors
+    /// When a handler's spec can't be held, two share an id, a stream or consumer can't be made, or the health port is
+    /// in use.
+    pub async fn start(self) -> Result<Running> {
+        self.check_handlers()?;
+        let _ = health::metrics();
+        for spec in self.streams() {
+            self.bus.ensure_stream(&spec).await?;
+        }
+        let running = Running {
+            takers: TaskTracker::new(),
+            keepers: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            drain: self.settings.drain,
+            store: self.store.clone(),
+            bus: self.bus.clone(),
+        };
+        let heartbeat = Heartbeat::default();
+        running.keep(heartbeat.clone().run(self.store.clone(), running.closing.clone()));
+        running.keep(relay::run(
+            self.store.clone(),
+            self.bus.clone(),
+            running.closing.clone(),
+        ));
+        running.keep(purge(self.store.clone(), running.closing.clone()));
+        if let Some(address) = self.settings.http {
+            let (store, bus) = (self.store.clone(), self.bus.clone());
+            running.keep(health::serve(address, store, bus, running.closing.clone()).await?);
+        }
+        for handler in self.handlers {
+            let stream = streams::for_subject(handler.subject()).name;
+            let (store, heartbeat, abort) = (self.store.clone(), heartbeat.clone(), running.abort.clone());
+            let executor = Executor {
+                handler,
+                store,
+                heartbeat,
+                abort,
+            };
+            running.takers.spawn(runner::run(
+                executor,
+                self.bus.clone(),
+                stream,
+                running.stop.clone(),
+            ));
+        }
+        for service in self.services {
+            running.takers.spawn(service(running.stop.clone()));
+        }
+        Ok(running)
+    }
+
+    fn check_handlers(&self) -> Result<()> {
+        let mut ids = HashSet::new();
+        for handler in &self.handlers {
+            handler.policy().check()?;
+            if !ids.insert(handler.policy().id) {
+                return Err(Error::DuplicateHandler(handler.policy().id));
+            }
+        }
+        Ok(())
+    }
+
+    fn streams(&self) -> Vec<StreamSpec> {
+        let mut specs = streams::pipeline();
+        for handler in &self.handlers {
+            let spec = streams::for_subject(handler.subject());
+            if !specs.contains(&spec) {
+                specs.push(spec);
+            }
+        }
+        specs
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<_> = self.handlers.iter().map(|handler| handler.policy().id).collect();
+        f.debug_struct("App")
+            .field("settings", &self.settings)
+            .field("handlers", &ids)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running app. Dropped without [`drain`](Self::drain), its tasks go on until the runtime ends.
+#[derive(Debug)]
+pub struct Running {
+    /// What takes work: handlers and services.
+    takers: TaskTracker,
+    /// What keeps work safe until the last taker has ended: heartbeat, relay, purge, health.
+    keepers: TaskTracker,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    closing: CancellationToken,
+    drain: Duration,
+    store: Store,
+    bus: Bus,
+}
+
+impl Running {
+    fn keep(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.keepers.spawn(task);
+    }
+
+    /// Stops gracefully: takes no more messages, lets handlers finish within the drain limit, puts back what is cut off,
+    /// flushes the outbox, and closes the connections.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        self.takers.close();
+        if tokio::time::timeout(self.drain, self.takers.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("handlers ran past the drain limit; their messages are put back");
+            self.abort.cancel();
+            if tokio::time::timeout(ABORT_LIMIT, self.takers.wait())
+                .await
+                .is_err()
+            {
+                tracing::warn!("a handler does not stop; its lease will run out");
+            }
+        }
+        self.closing.cancel();
+        self.keepers.close();
+        if tokio::time::timeout(ABORT_LIMIT, self.keepers.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the outbox was not emptied in time; the next process publishes the rest");
+        }
+        self.bus.flush().await;
+        self.store.close().await;
+    }
+}
+
+async fn purge(store: Store, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(PURGE_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Some(recorder) = health::metrics() {
+            recorder.run_upkeep();
+        }
+        let purged = async {
+            let mut tx = store.begin().await?;
+            let rows = deliveries::purge(&mut tx).await?;
+            tx.commit().await.map(|()| rows)
+        };
+        match purged.await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "expired ledger rows were purged"),
+            Err(error) => tracing::warn!(%error, "the ledger could not be purged"),
+        }
+    }
+}
+
+/// Resolves at Ctrl-C or SIGTERM.
+pub async fn stop_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}

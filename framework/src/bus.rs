@@ -1,0 +1,366 @@
+//! The broker, through the NATS wire protocol. The only file that names the client crate.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::context::{Context, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream;
+use async_nats::{Client, ConnectErrorKind, ConnectOptions};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+
+use crate::headers::{self, Headers};
+use crate::outcome::with_causes;
+use crate::store::outbox::OutboxRow;
+use crate::store::redacted;
+use crate::streams::StreamSpec;
+
+/// A connection to the broker: postroom's own or a nats-server, one or a cluster of them.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    client: Client,
+    jetstream: Context,
+}
+
+/// What the broker did not do.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The address can't be read.
+    #[error(
+        "NATS_URL is `{url}`, which is no broker address: {reason}; give `nats://host:4222`, or several with commas"
+    )]
+    Url {
+        /// As given, without credentials.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nobody answers there.
+    #[error("no broker answers at `{url}` ({reason}); start one there, or name another in NATS_URL")]
+    Unreachable {
+        /// As given, without credentials.
+        url: String,
+        /// What was tried.
+        reason: String,
+    },
+    /// It answers and refuses us.
+    #[error("the broker at `{url}` refuses the login ({reason}); put user and password into NATS_URL")]
+    Refused {
+        /// As given, without credentials.
+        url: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A stream could not be made.
+    #[error("stream {stream}: {reason}")]
+    Stream {
+        /// Its name.
+        stream: String,
+        /// What the broker said.
+        reason: String,
+    },
+    /// A consumer could not be made, or can't be pulled from.
+    #[error("consumer {consumer}: {reason}")]
+    Consumer {
+        /// Its name.
+        consumer: String,
+        /// What the broker said.
+        reason: String,
+    },
+    /// No stream keeps this subject.
+    #[error("no stream keeps `{subject}`")]
+    NoStream {
+        /// The subject.
+        subject: String,
+    },
+    /// The broker did not confirm a message.
+    #[error("the broker did not confirm a message on `{subject}`: {reason}")]
+    NotConfirmed {
+        /// The subject.
+        subject: String,
+        /// What it said, if anything.
+        reason: String,
+    },
+}
+
+/// A broker that takes longer to answer is as good as away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one pull request waits for messages. It is also the longest that a consumer stands still when the broker
+/// was restarted under it, since the request is then forgotten.
+const PULL_EXPIRES: Duration = Duration::from_secs(5);
+/// A confirmation that takes longer is lost; the ledger makes the redelivery harmless.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages in back-off count as unacknowledged; a thousand failing ones must not stop the others.
+const MAX_ACK_PENDING: i64 = 20_000;
+/// The broker's window for dropping a second copy of an outbox row. Later copies the ledger suppresses.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// One message as delivered.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its subject.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// The stream it is kept in.
+    pub stream: String,
+    /// Its sequence there.
+    pub stream_seq: i64,
+    /// How often it was delivered, this time included.
+    pub delivered: i64,
+    pub(crate) receipt: Receipt,
+}
+
+/// Where to tell the broker what became of a delivery.
+#[derive(Debug, Clone)]
+pub(crate) struct Receipt {
+    client: Client,
+    reply: String,
+}
+
+impl Bus {
+    /// Connects to the first broker of `url` that answers, and from then on reconnects by itself.
+    ///
+    /// # Errors
+    /// When the URL is none, nobody answers, or the login is refused.
+    pub async fn connect(url: &str, name: &str) -> Result<Self, BusError> {
+        let client = ConnectOptions::new()
+            .name(name)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .connect(url.split(',').map(str::trim).collect::<Vec<_>>())
+            .await
+            .map_err(|error| connect_error(url, &error))?;
+        let jetstream = async_nats::jetstream::new(client.clone());
+        Ok(Self { client, jetstream })
+    }
+
+    /// Makes the stream if it is missing. One that exists is left as its operator configured it.
+    pub(crate) async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), BusError> {
+        let config = stream::Config {
+            name: spec.name.clone(),
+            subjects: spec.subjects.clone(),
+            max_age: spec.max_age,
+            duplicate_window: DUPLICATE_WINDOW,
+            ..Default::default()
+        };
+        self.jetstream
+            .get_or_create_stream(config)
+            .await
+            .map(|_| ())
+            .map_err(|error| BusError::Stream {
+                stream: spec.name.clone(),
+                reason: with_causes(&error),
+            })
+    }
+
+    /// The durable pull consumer of a handler, made or brought up to date.
+    pub(crate) async fn consumer(
+        &self,
+        stream: &str,
+        durable: &str,
+        subject: &str,
+        ack_wait: Duration,
+    ) -> Result<Pull, BusError> {
+        let config = pull::Config {
+            durable_name: Some(durable.to_owned()),
+            filter_subject: subject.to_owned(),
+            ack_policy: AckPolicy::Explicit,
+            deliver_policy: DeliverPolicy::All,
+            ack_wait,
+            // Attempts are counted in the ledger; the broker never gives up on a message.
+            max_deliver: -1,
+            max_ack_pending: MAX_ACK_PENDING,
+            ..Default::default()
+        };
+        let consumer = self
+            .jetstream
+            .create_consumer_on_stream(config, stream)
+            .await
+            .map_err(|error| BusError::Consumer {
+                consumer: durable.to_owned(),
+                reason: with_causes(&error),
+            })?;
+        Ok(Pull {
+            consumer,
+            client: self.client.clone(),
+            durable: durable.to_owned(),
+        })
+    }
+
+    /// Publishes all rows at once, then waits for each to be confirmed as stored.
+    pub(crate) async fn publish_all(&self, rows: &[OutboxRow]) -> Vec<Result<(), BusError>> {
+        let mut sent = Vec::with_capacity(rows.len());
+        for row in rows {
+            sent.push(
+                self.jetstream
+                    .send_publish(row.subject.clone(), outbound(row))
+                    .await,
+            );
+        }
+        let mut confirmed = Vec::with_capacity(rows.len());
+        for (row, sent) in rows.iter().zip(sent) {
+            let outcome = match sent {
+                Ok(ack) => ack.await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            confirmed.push(outcome.map_err(|error| match error.kind() {
+                PublishErrorKind::StreamNotFound => BusError::NoStream {
+                    subject: row.subject.clone(),
+                },
+                _ => BusError::NotConfirmed {
+                    subject: row.subject.clone(),
+                    reason: with_causes(&error),
+                },
+            }));
+        }
+        confirmed
+    }
+
+    /// Whether the connection stands at this moment.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Sends what is buffered.
+    pub(crate) async fn flush(&self) {
+        if let Err(error) = self.client.flush().await {
+            tracing::debug!(%error, "the last bytes to the broker may be lost; redelivery covers it");
+        }
+    }
+}
+
+/// A handler's consumer.
+pub(crate) struct Pull {
+    consumer: PullConsumer,
+    client: Client,
+    durable: String,
+}
+
+impl Pull {
+    /// Asks for up to `limit` messages and passes them on as they arrive, until the request is answered or has expired.
+    pub(crate) async fn pull(&self, limit: usize, to: &mpsc::Sender<Incoming>) -> Result<(), BusError> {
+        let failed = |reason| BusError::Consumer {
+            consumer: self.durable.clone(),
+            reason,
+        };
+        let mut batch = self
+            .consumer
+            .batch()
+            .max_messages(limit)
+            .expires(PULL_EXPIRES)
+            .messages()
+            .await
+            .map_err(|error| failed(with_causes(&error)))?;
+        while let Some(message) = batch.next().await {
+            let message = message.map_err(|error| failed(error.to_string()))?;
+            let incoming = self.incoming(message).map_err(failed)?;
+            if to.send(incoming).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn incoming(&self, message: async_nats::jetstream::Message) -> Result<Incoming, String> {
+        let (stream, stream_seq, delivered) = {
+            let info = message
+                .info()
+                .map_err(|error| format!("a delivery without its JetStream reply: {error}"))?;
+            (
+                info.stream.to_owned(),
+                i64::try_from(info.stream_sequence).unwrap_or(i64::MAX),
+                info.delivered,
+            )
+        };
+        let reply = message
+            .reply
+            .as_ref()
+            .map(ToString::to_string)
+            .ok_or("a delivery without a reply subject")?;
+        Ok(Incoming {
+            subject: message.subject.to_string(),
+            headers: received(message.headers.as_ref()),
+            payload: message.payload.clone(),
+            stream,
+            stream_seq,
+            delivered,
+            receipt: Receipt {
+                client: self.client.clone(),
+                reply,
+            },
+        })
+    }
+}
+
+impl Receipt {
+    /// Done. True once the broker has confirmed it; otherwise the message may come again.
+    pub(crate) async fn ack(&self) -> bool {
+        let request = self
+            .client
+            .request(self.reply.clone(), Bytes::from_static(b"+ACK"));
+        matches!(tokio::time::timeout(CONFIRM_TIMEOUT, request).await, Ok(Ok(_)))
+    }
+
+    /// Not now: deliver it again after `delay`. Never without one, which would come back at once, and again.
+    pub(crate) async fn nak(&self, delay: Duration) {
+        let delay = delay.max(Duration::from_millis(1));
+        self.tell(format!("-NAK {{\"delay\":{}}}", delay.as_nanos()))
+            .await;
+    }
+
+    /// Still at it.
+    pub(crate) async fn progress(&self) {
+        self.tell("+WPI".to_owned()).await;
+    }
+
+    /// Never again, and why.
+    pub(crate) async fn term(&self, reason: &str) {
+        self.tell(format!("+TERM {}", reason.replace(['\r', '\n'], " ")))
+            .await;
+    }
+
+    async fn tell(&self, verdict: String) {
+        // Lost with the connection, the broker redelivers after ack_wait, and the ledger knows what to do.
+        if let Err(error) = self.client.publish(self.reply.clone(), verdict.into()).await {
+            tracing::debug!(%error, "a verdict did not reach the broker; the message will come again");
+        }
+    }
+}
+
+fn outbound(row: &OutboxRow) -> PublishMessage {
+    let mut map = HeaderMap::new();
+    for (name, value) in row.headers.iter() {
+        map.append(name, value);
+    }
+    map.insert(headers::MSG_ID, row.id.as_str());
+    PublishMessage::build()
+        .payload(row.payload.clone().into())
+        .headers(map)
+}
+
+fn received(map: Option<&HeaderMap>) -> Headers {
+    let mut headers = Headers::default();
+    for (name, values) in map.into_iter().flat_map(HeaderMap::iter) {
+        for value in values {
+            headers.add(name.as_ref(), value.as_str().to_owned());
+        }
+    }
+    headers
+}
+
+fn connect_error(url: &str, error: &async_nats::ConnectError) -> BusError {
+    let (url, reason) = (redacted(url), with_causes(error));
+    match error.kind() {
+        ConnectErrorKind::ServerParse => BusError::Url { url, reason },
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            BusError::Refused { url, reason }
+        }
+        _ => BusError::Unreachable { url, reason },
+    }
+}

@@ -1,0 +1,147 @@
+//! What a handler has in hand while it runs.
+
+use std::time::Duration;
+
+use crate::bus::Incoming;
+use crate::headers::Headers;
+use crate::message::Message;
+use crate::outcome::{HandlerError, Verdict};
+use crate::store::deliveries::{self, Granted, Lease};
+use crate::store::outbox::OutboxRow;
+use crate::store::{Store, StoreError, Tx};
+
+/// The context of one delivery: what is done through it commits together with "this message is done", or not at all.
+#[derive(Debug)]
+pub struct Cx<'a> {
+    store: &'a Store,
+    incoming: &'a Incoming,
+    claim: &'a Granted,
+    pub(crate) outbox: Vec<OutboxRow>,
+    pub(crate) tx: Option<Tx>,
+    pub(crate) effect_begun: bool,
+}
+
+/// What a handler meets when postroom itself can't go on. Retried, if the handler's error enum says so.
+#[derive(Debug, thiserror::Error)]
+pub enum CxError {
+    /// The database is away, or refuses, or the message can't be published.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another process has taken the message over; whatever this one does from here on is not wanted.
+    #[error("the lease was lost: another worker has taken this message over")]
+    LeaseLost,
+    /// An effect was begun inside a transaction, which could then never commit before the effect.
+    #[error("begin_effect was called after tx(): begin the effect first, and open the transaction after it")]
+    EffectInsideTx,
+}
+
+impl HandlerError for CxError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Store(StoreError::TooLarge { .. } | StoreError::Encode { .. }) | Self::EffectInsideTx => {
+                Verdict::DeadLetter
+            }
+            Self::Store(_) => Verdict::Snooze(STORE_AWAY),
+            Self::LeaseLost => Verdict::Retry { after: None },
+        }
+    }
+
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "store",
+            Self::LeaseLost => "lease_lost",
+            Self::EffectInsideTx => "effect_inside_tx",
+        }
+    }
+}
+
+/// How long a message waits for the database to come back before it asks again.
+const STORE_AWAY: Duration = Duration::from_secs(5);
+
+impl<'a> Cx<'a> {
+    pub(crate) fn new(store: &'a Store, incoming: &'a Incoming, claim: &'a Granted) -> Self {
+        Self {
+            store,
+            incoming,
+            claim,
+            outbox: Vec::new(),
+            tx: None,
+            effect_begun: false,
+        }
+    }
+
+    /// Publishes `message` when, and only when, this delivery commits.
+    ///
+    /// # Errors
+    /// When it can't be encoded or is larger than a broker takes.
+    // Async and fallible as a database is, though today the rows are written at the end, in one go.
+    pub async fn publish<M: Message>(&mut self, message: &M) -> Result<(), CxError> {
+        self.outbox.push(OutboxRow::of(message)?);
+        Ok(())
+    }
+
+    /// The transaction that commits with this delivery, for SQL of your own. On SQLite it holds the one writer: open it
+    /// late, and await nothing slow while it is open.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn tx(&mut self) -> Result<&mut Tx, CxError> {
+        if self.tx.is_none() {
+            self.tx = Some(self.store.begin().await?);
+        }
+        self.tx.as_mut().ok_or(CxError::LeaseLost)
+    }
+
+    /// Says that an effect outside SQL is about to happen, durably, before it does. From here on, a crash or an
+    /// [`Ambiguous`](Verdict::Ambiguous) error leaves it `unknown`, and the handler's policy decides; any other error
+    /// means that it did not happen.
+    ///
+    /// # Errors
+    /// When the lease was lost, so that the effect must not happen; when the database is away; inside [`tx`](Self::tx).
+    pub async fn begin_effect(&mut self, effect_id: &str) -> Result<(), CxError> {
+        if self.tx.is_some() {
+            return Err(CxError::EffectInsideTx);
+        }
+        let mut tx = self.store.begin().await?;
+        if !deliveries::begin_effect(&mut tx, self.lease(), effect_id).await? {
+            return Err(CxError::LeaseLost);
+        }
+        tx.commit().await?;
+        self.effect_begun = true;
+        Ok(())
+    }
+
+    /// The effect that an earlier attempt began and whose outcome was lost.
+    #[must_use]
+    pub fn unresolved_effect(&self) -> Option<&str> {
+        self.claim.unresolved_effect.as_deref()
+    }
+
+    /// Which attempt this is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> i64 {
+        self.claim.attempts
+    }
+
+    /// The message's headers.
+    #[must_use]
+    pub fn headers(&self) -> &Headers {
+        &self.incoming.headers
+    }
+
+    /// The idempotency key of this delivery, as kept in the ledger.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.claim.lease.key.as_str()
+    }
+
+    /// The store, for reads outside of the transaction.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.claim.lease
+    }
+}

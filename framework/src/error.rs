@@ -1,0 +1,48 @@
+//! Why an app can't start, for people.
+
+use std::net::SocketAddr;
+
+use crate::bus::BusError;
+use crate::settings::SettingsError;
+use crate::spec::SpecError;
+use crate::store::StoreError;
+
+/// What `main` returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an [`App`](crate::App) can't start or go on.
+#[derive(thiserror::Error)]
+pub enum Error {
+    /// An environment variable can't be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A handler can't hold what it promises.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// Two handlers share an id, and so a consumer and a ledger.
+    #[error("two handlers have the id `{0}`: each needs its own, since it names a consumer and a ledger")]
+    DuplicateHandler(&'static str),
+    /// The broker.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The health endpoint.
+    #[error(
+        "the health endpoint can't listen on {address}: {source}; free the port, or give another in POSTROOM_HTTP"
+    )]
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// As `main` prints it when it returns this error: the sentence, not the structure.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,269 @@
+//! One delivery, step by step: open, claim, gate, attempt, and then [`settle`](crate::settle).
+//!
+//! A broker's ack is no fence, since brokers take stale acks; the ledger row is. So nothing here trusts a delivery count,
+//! and an ack is only sent for what the ledger says.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use metrics::{counter, histogram};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::Incoming;
+use crate::cx::Cx;
+use crate::handler::{AnyHandler, Decoded, Opened};
+use crate::headers;
+use crate::heartbeat::{Heartbeat, LEASE};
+use crate::key::Key;
+use crate::names;
+use crate::outcome::{Ambiguous, Failure, Verdict};
+use crate::store::dead_letters::{self, Reason};
+use crate::store::deliveries::{self, Claim, Granted};
+use crate::store::{Store, StoreError};
+
+/// A message that took its process down so often is not given another one.
+const MAX_CRASHES: i64 = 3;
+/// How long a message waits when the database is away.
+const STORE_AWAY: Duration = Duration::from_secs(2);
+/// Asked for a little late, so that the database's clock agrees that it is due.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// Runs the deliveries of one handler.
+#[derive(Clone)]
+pub(crate) struct Executor {
+    pub(crate) handler: Arc<dyn AnyHandler>,
+    pub(crate) store: Store,
+    pub(crate) heartbeat: Heartbeat,
+    /// Cancelled when draining takes too long: what still runs is put back, its attempt not counted.
+    pub(crate) abort: CancellationToken,
+}
+
+/// How an attempt ended.
+pub(crate) enum Ended {
+    Succeeded,
+    Failed(Failure),
+    /// The lease was lost: somebody else may be at it.
+    Lost,
+    /// The process is stopping.
+    Interrupted,
+}
+
+impl Executor {
+    /// Takes the delivery to its end. Errors end here: in the ledger where it can be reached, in the log where not.
+    pub(crate) async fn execute(&self, incoming: Incoming) {
+        let handler = self.handler.policy().id;
+        counter!(names::CONSUMED, "handler" => handler).increment(1);
+        let Opened {
+            key,
+            fingerprint,
+            message,
+        } = self.open(&incoming);
+        let granted_at = Instant::now();
+        match self.claim(&incoming, key.clone(), &fingerprint).await {
+            Ok(Some(Claim::Granted(granted))) => self.run(&incoming, message, &granted, granted_at).await,
+            Ok(Some(Claim::Done { .. })) => {
+                counter!(names::DUPLICATES, "handler" => handler).increment(1);
+                self.confirm_ack(&incoming).await;
+            }
+            Ok(Some(Claim::Dead) | None) => self.confirm_ack(&incoming).await,
+            Ok(Some(Claim::Later(wait))) => incoming.receipt.nak(wait + MARGIN).await,
+            Ok(Some(Claim::KeyReused)) => self.key_reused(&incoming, &key, &fingerprint, granted_at).await,
+            Err(error) => {
+                tracing::warn!(handler, %error, "a message waits, since it could not be claimed");
+                incoming.receipt.nak(STORE_AWAY).await;
+            }
+        }
+    }
+
+    fn open(&self, incoming: &Incoming) -> Opened {
+        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| self.handler.open(incoming)));
+        opened.unwrap_or_else(|panic| Opened {
+            key: Key::of(&[&incoming.stream.as_str(), &incoming.stream_seq]),
+            fingerprint: crate::fingerprint::of_payload(&incoming.payload, &[]),
+            message: Err(format!("decoding it panicked: {}", panic_text(&*panic))),
+        })
+    }
+
+    /// `None`: the delivery is a replay that is not meant for this handler, or is over.
+    async fn claim(
+        &self,
+        incoming: &Incoming,
+        mut key: Key,
+        fingerprint: &str,
+    ) -> Result<Option<Claim>, StoreError> {
+        let policy = self.handler.policy();
+        let mut tx = self.store.begin().await?;
+        if let Some(letter) = incoming.headers.get(headers::REPLAY) {
+            match dead_letters::replayed_key(&mut tx, letter, policy.id).await? {
+                Some(stored) => key = Key::stored(stored),
+                None => return Ok(None),
+            }
+        }
+        let claim = deliveries::claim(&mut tx, policy.id, &key, fingerprint, LEASE, policy.ttl).await?;
+        tx.commit().await?;
+        Ok(Some(claim))
+    }
+
+    async fn run(
+        &self,
+        incoming: &Incoming,
+        message: Result<Decoded, String>,
+        claim: &Granted,
+        granted_at: Instant,
+    ) {
+        let policy = self.handler.policy();
+        let pulse = self
+            .heartbeat
+            .keep(claim.lease.clone(), incoming.receipt.clone(), granted_at);
+        let message = match self.gate(message, claim) {
+            Ok(message) => message,
+            Err((reason, failure)) => return self.dead_letter(incoming, claim, reason, &failure).await,
+        };
+        let mut cx = Cx::new(&self.store, incoming, claim);
+        let started = Instant::now();
+        let ended = tokio::select! {
+            biased;
+            () = pulse.lost() => Ended::Lost,
+            () = self.abort.cancelled() => Ended::Interrupted,
+            ended = self.attempt(message, &mut cx) => ended,
+        };
+        histogram!(names::HANDLER_SECONDS, "handler" => policy.id).record(started.elapsed().as_secs_f64());
+        self.settle(incoming, claim, cx, ended).await;
+    }
+
+    /// What must be dead-lettered without running it, and why.
+    fn gate(&self, message: Result<Decoded, String>, claim: &Granted) -> Result<Decoded, (Reason, Failure)> {
+        let policy = self.handler.policy();
+        let message = message.map_err(|error| {
+            (
+                Reason::Undecodable,
+                Failure {
+                    verdict: Verdict::DeadLetter,
+                    class: "undecodable".into(),
+                    error,
+                },
+            )
+        })?;
+        if claim.crashes >= MAX_CRASHES {
+            let error = format!("{} attempts ended with the death of their process", claim.crashes);
+            return Err((
+                Reason::Poison,
+                Failure {
+                    verdict: Verdict::DeadLetter,
+                    class: "crash".into(),
+                    error,
+                },
+            ));
+        }
+        if let Some(effect) = &claim.unresolved_effect
+            && policy.ambiguous != Some(Ambiguous::Resend)
+        {
+            let error = format!(
+                "the effect `{effect}` began and its outcome was lost; it may or may not have happened"
+            );
+            return Err((
+                Reason::UnknownEffect,
+                Failure {
+                    verdict: Verdict::Ambiguous,
+                    class: "unknown_effect".into(),
+                    error,
+                },
+            ));
+        }
+        if claim.attempts > i64::from(policy.retry.max_attempts) {
+            let error = match claim.history.last() {
+                Some(last) => last.error.clone(),
+                None => "its attempts ended without a verdict".to_owned(),
+            };
+            return Err((
+                Reason::Exhausted,
+                Failure {
+                    verdict: Verdict::DeadLetter,
+                    class: "crash".into(),
+                    error,
+                },
+            ));
+        }
+        Ok(message)
+    }
+
+    /// Runs the handler inside its timeout, a panic contained.
+    async fn attempt(&self, message: Decoded, cx: &mut Cx<'_>) -> Ended {
+        let timeout = self.handler.policy().timeout;
+        let handled = AssertUnwindSafe(self.handler.handle(message, cx)).catch_unwind();
+        let failure = match tokio::time::timeout(timeout, handled).await {
+            Ok(Ok(Ok(()))) => return Ended::Succeeded,
+            Ok(Ok(Err(failure))) => return Ended::Failed(failure),
+            Ok(Err(panic)) => {
+                Failure::retryable("panic", format!("the handler panicked: {}", panic_text(&*panic)))
+            }
+            Err(_) => Failure::retryable("timeout", format!("the handler took longer than {timeout:?}")),
+        };
+        // It was cut off between the start of its effect and the verdict.
+        let verdict = if cx.effect_begun {
+            Verdict::Ambiguous
+        } else {
+            failure.verdict
+        };
+        Ended::Failed(Failure { verdict, ..failure })
+    }
+
+    /// The key belongs to another payload: this one dies under a key of its own, so that it dies once.
+    async fn key_reused(&self, incoming: &Incoming, key: &Key, fingerprint: &str, granted_at: Instant) {
+        let policy = self.handler.policy();
+        let key = Key::stored(format!("{key}!{fingerprint}"));
+        let claimed = async {
+            let mut tx = self.store.begin().await?;
+            let claim = deliveries::claim(&mut tx, policy.id, &key, fingerprint, LEASE, policy.ttl).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(claim)
+        };
+        match claimed.await {
+            Ok(Claim::Granted(granted)) => {
+                let _pulse = self
+                    .heartbeat
+                    .keep(granted.lease.clone(), incoming.receipt.clone(), granted_at);
+                let error = "its idempotency key was used before, for another payload".to_owned();
+                let failure = Failure {
+                    verdict: Verdict::DeadLetter,
+                    class: "key_reused".into(),
+                    error,
+                };
+                self.dead_letter(incoming, &granted, Reason::KeyReused, &failure)
+                    .await;
+            }
+            Ok(Claim::Later(wait)) => incoming.receipt.nak(wait + MARGIN).await,
+            Ok(Claim::Done { .. } | Claim::Dead | Claim::KeyReused) => self.confirm_ack(incoming).await,
+            Err(error) => {
+                tracing::warn!(handler = policy.id, %error, "a message waits, since it could not be claimed");
+                incoming.receipt.nak(STORE_AWAY).await;
+            }
+        }
+    }
+
+    /// Acks what the ledger says is settled, and waits for the broker to confirm it.
+    pub(crate) async fn confirm_ack(&self, incoming: &Incoming) {
+        let handler = self.handler.policy().id;
+        let asked = Instant::now();
+        if incoming.receipt.ack().await {
+            histogram!(names::ACK_SECONDS, "handler" => handler).record(asked.elapsed().as_secs_f64());
+        } else {
+            counter!(names::ACKS_UNCONFIRMED, "handler" => handler).increment(1);
+            tracing::debug!(
+                handler,
+                "an ack was not confirmed; a redelivery will find the work done"
+            );
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it did not say why".to_owned())
+}

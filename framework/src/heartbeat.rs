@@ -1,0 +1,158 @@
+//! One timer for all deliveries in flight: prolongs their leases in SQL and their ack wait at the broker, and cuts off
+//! those whose lease was lost or can't be renewed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::Receipt;
+use crate::store::deliveries::{self, Lease};
+use crate::store::{Store, StoreError};
+
+/// How long a claim holds without renewal, at the broker and in SQL alike. Short, so that the work of a process that was
+/// killed runs again within seconds; several beats long, so that one slow disk sync loses nothing.
+pub(crate) const LEASE: Duration = Duration::from_secs(4);
+const BEAT: Duration = Duration::from_secs(1);
+/// A handler is cut off this long before its lease could be somebody else's.
+const SAFETY: Duration = Duration::from_millis(500);
+
+/// The deliveries in flight in this process. A handle.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heartbeat {
+    in_flight: Arc<Mutex<InFlight>>,
+}
+
+#[derive(Debug, Default)]
+struct InFlight {
+    next_id: u64,
+    deliveries: HashMap<u64, Delivery>,
+}
+
+#[derive(Debug, Clone)]
+struct Delivery {
+    lease: Lease,
+    receipt: Receipt,
+    held_until: Instant,
+    lost: CancellationToken,
+}
+
+/// Keeps one delivery's lease alive until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    id: u64,
+    heartbeat: Heartbeat,
+    lost: CancellationToken,
+}
+
+impl Heartbeat {
+    /// Keeps `lease`, which was granted at `granted`, alive from now on.
+    pub(crate) fn keep(&self, lease: Lease, receipt: Receipt, granted: Instant) -> Pulse {
+        let lost = CancellationToken::new();
+        let delivery = Delivery {
+            lease,
+            receipt,
+            held_until: granted + LEASE,
+            lost: lost.clone(),
+        };
+        let id = self.locked(|in_flight| {
+            in_flight.next_id += 1;
+            in_flight.deliveries.insert(in_flight.next_id, delivery);
+            in_flight.next_id
+        });
+        Pulse {
+            id,
+            heartbeat: self.clone(),
+            lost,
+        }
+    }
+
+    /// Beats until `stop`.
+    pub(crate) async fn run(self, store: Store, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let beaten = Instant::now();
+            let due = self.locked(|in_flight| {
+                in_flight
+                    .deliveries
+                    .iter()
+                    .map(|(id, delivery)| (*id, delivery.clone()))
+                    .collect::<Vec<_>>()
+            });
+            if due.is_empty() {
+                continue;
+            }
+            match tokio::time::timeout(LEASE - SAFETY, renew(&store, &due)).await {
+                Ok(Ok(renewed)) => self.mark(&renewed, beaten),
+                Ok(Err(error)) => tracing::warn!(%error, "leases were not renewed"),
+                Err(_) => tracing::warn!("leases were not renewed in time: the database is slow or away"),
+            }
+            self.cut_off_expired();
+        }
+    }
+
+    fn mark(&self, renewed: &[(u64, bool)], beaten: Instant) {
+        self.locked(|in_flight| {
+            for (id, held) in renewed {
+                let Some(delivery) = in_flight.deliveries.get_mut(id) else {
+                    continue;
+                };
+                if *held {
+                    delivery.held_until = beaten + LEASE;
+                } else {
+                    delivery.lost.cancel();
+                }
+            }
+        });
+    }
+
+    fn cut_off_expired(&self) {
+        let now = Instant::now();
+        self.locked(|in_flight| {
+            for delivery in in_flight.deliveries.values() {
+                if delivery.held_until <= now + SAFETY {
+                    delivery.lost.cancel();
+                }
+            }
+        });
+    }
+
+    fn locked<T>(&self, change: impl FnOnce(&mut InFlight) -> T) -> T {
+        // A panic while holding the lock leaves a map that is still a map.
+        change(&mut self.in_flight.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn renew(store: &Store, due: &[(u64, Delivery)]) -> Result<Vec<(u64, bool)>, StoreError> {
+    let mut tx = store.begin().await?;
+    let mut renewed = Vec::with_capacity(due.len());
+    for (id, delivery) in due {
+        renewed.push((*id, deliveries::renew(&mut tx, &delivery.lease, LEASE).await?));
+    }
+    tx.commit().await?;
+    for (_, delivery) in due {
+        delivery.receipt.progress().await;
+    }
+    Ok(renewed)
+}
+
+impl Pulse {
+    /// Resolves when the lease is lost: whatever the handler still does is not wanted.
+    pub(crate) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.heartbeat
+            .locked(|in_flight| in_flight.deliveries.remove(&self.id));
+    }
+}

@@ -1,0 +1,332 @@
+//! The end of a delivery: one transaction with everything it decided, and only after that commit a word to the broker.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use metrics::counter;
+
+use crate::bus::Incoming;
+use crate::cx::Cx;
+use crate::execute::{Ended, Executor};
+use crate::headers;
+use crate::names;
+use crate::outcome::{Ambiguous, Failure, Verdict};
+use crate::store::dead_letters::{self, Letter, Reason};
+use crate::store::deliveries::{self, Effect, FailedAttempt, Granted, Settlement};
+use crate::store::{StoreError, Tx};
+
+/// A message put back by a stopping process is taken up by the next one after this.
+const HAND_BACK: Duration = Duration::from_millis(100);
+/// Asked for a little late, so that the database's clock agrees that it is due.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// What a settling transaction came to.
+enum Settled {
+    Committed,
+    /// Another claim has raised the fence; everything was rolled back.
+    Fenced,
+}
+
+impl Executor {
+    /// Writes down how the attempt ended, then tells the broker.
+    pub(crate) async fn settle(&self, incoming: &Incoming, claim: &Granted, cx: Cx<'_>, ended: Ended) {
+        match ended {
+            Ended::Succeeded => self.succeeded(incoming, claim, cx).await,
+            Ended::Failed(failure) => {
+                abandon(cx).await;
+                self.failed(incoming, claim, &failure).await;
+            }
+            Ended::Lost => {
+                abandon(cx).await;
+                self.count_fenced();
+            }
+            Ended::Interrupted => {
+                let effect = if cx.effect_begun {
+                    Effect::Unknown
+                } else {
+                    inherited(claim)
+                };
+                abandon(cx).await;
+                self.put_back(
+                    incoming,
+                    claim,
+                    Settlement::Released {
+                        after: HAND_BACK,
+                        effect,
+                    },
+                    HAND_BACK,
+                    "released",
+                )
+                .await;
+            }
+        }
+    }
+
+    async fn succeeded(&self, incoming: &Incoming, claim: &Granted, mut cx: Cx<'_>) {
+        let committed = async {
+            let mut tx = match cx.tx.take() {
+                Some(tx) => tx,
+                None => self.store.begin().await?,
+            };
+            for row in &cx.outbox {
+                tx.push(row).await?;
+            }
+            if let Some(letter) = incoming.headers.get(headers::REPLAY) {
+                dead_letters::replayed(&mut tx, letter).await?;
+            }
+            self.finish(tx, claim, Settlement::Done { result: None }).await
+        };
+        match committed.await {
+            Ok(Settled::Committed) => {
+                self.count("done");
+                self.confirm_ack(incoming).await;
+            }
+            Ok(Settled::Fenced) => self.count_fenced(),
+            Err(error) => {
+                let failure = Failure::retryable(
+                    "store",
+                    format!("what the handler did could not be committed: {error}"),
+                );
+                self.failed(incoming, claim, &failure).await;
+            }
+        }
+    }
+
+    async fn failed(&self, incoming: &Incoming, claim: &Granted, failure: &Failure) {
+        let policy = self.handler.policy();
+        let last = claim.attempts >= i64::from(policy.retry.max_attempts);
+        match failure.verdict {
+            Verdict::Retry { .. } if last => {
+                self.dead_letter(incoming, claim, Reason::Exhausted, failure)
+                    .await
+            }
+            Verdict::Retry { after } => {
+                self.retry(incoming, claim, failure, after, inherited(claim))
+                    .await
+            }
+            Verdict::Snooze(after) => {
+                tracing::info!(handler = policy.id, error = %failure.error, "a message waits, no attempt spent");
+                let released = Settlement::Released {
+                    after,
+                    effect: inherited(claim),
+                };
+                self.put_back(incoming, claim, released, after, "snooze").await;
+            }
+            Verdict::DeadLetter => {
+                self.dead_letter(incoming, claim, Reason::Permanent, failure)
+                    .await
+            }
+            Verdict::Discard => self.discard(incoming, claim).await,
+            Verdict::Ambiguous if policy.ambiguous == Some(Ambiguous::Resend) && !last => {
+                self.retry(incoming, claim, failure, None, Effect::Unknown).await;
+            }
+            Verdict::Ambiguous => {
+                self.dead_letter(incoming, claim, Reason::UnknownEffect, failure)
+                    .await
+            }
+        }
+    }
+
+    async fn retry(
+        &self,
+        incoming: &Incoming,
+        claim: &Granted,
+        failure: &Failure,
+        after: Option<Duration>,
+        effect: Effect,
+    ) {
+        let policy = self.handler.policy();
+        let attempt = u32::try_from(claim.attempts).unwrap_or(u32::MAX);
+        let after = after.unwrap_or_else(|| policy.retry.delay(attempt, rand::random()));
+        let history = with_attempt(claim, failure);
+        counter!(names::RETRIES, "handler" => policy.id, "class" => failure.class.clone()).increment(1);
+        tracing::info!(handler = policy.id, attempt, error = %failure.error, ?after, "an attempt failed; it will be retried");
+        self.put_back(
+            incoming,
+            claim,
+            Settlement::Retry {
+                after,
+                history: &history,
+                effect,
+            },
+            after,
+            "retry",
+        )
+        .await;
+    }
+
+    /// Back into the queue: the row says when it is due, the broker is told to bring it then.
+    async fn put_back(
+        &self,
+        incoming: &Incoming,
+        claim: &Granted,
+        settlement: Settlement<'_>,
+        after: Duration,
+        outcome: &'static str,
+    ) {
+        let committed = async { self.finish(self.store.begin().await?, claim, settlement).await };
+        match committed.await {
+            Ok(Settled::Committed) => {
+                self.count(outcome);
+                incoming.receipt.nak(after + MARGIN).await;
+            }
+            Ok(Settled::Fenced) => self.count_fenced(),
+            Err(error) => self.unsettled(&error),
+        }
+    }
+
+    async fn discard(&self, incoming: &Incoming, claim: &Granted) {
+        let committed = async {
+            self.finish(self.store.begin().await?, claim, Settlement::Discarded)
+                .await
+        };
+        match committed.await {
+            Ok(Settled::Committed) => {
+                self.count("discarded");
+                self.confirm_ack(incoming).await;
+            }
+            Ok(Settled::Fenced) => self.count_fenced(),
+            Err(error) => self.unsettled(&error),
+        }
+    }
+
+    /// The row, the letter on `emails.dlq` and the handler's last words, in one transaction; TERM after it.
+    pub(crate) async fn dead_letter(
+        &self,
+        incoming: &Incoming,
+        claim: &Granted,
+        reason: Reason,
+        failure: &Failure,
+    ) {
+        let handler = self.handler.policy().id;
+        let letter = letter(handler, incoming, claim, reason, failure);
+        let mut cx = Cx::new(&self.store, incoming, claim);
+        let words =
+            AssertUnwindSafe(self.handler.on_dead_letter(&incoming.payload, &letter, &mut cx)).catch_unwind();
+        let spoken = match tokio::time::timeout(self.handler.policy().timeout, words).await {
+            Ok(Ok(Ok(()))) => true,
+            Ok(Ok(Err(failure))) => {
+                tracing::warn!(handler, error = %failure.error, "on_dead_letter failed; the letter is written without it");
+                false
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(
+                    handler,
+                    "on_dead_letter panicked or hung; the letter is written without it"
+                );
+                false
+            }
+        };
+        if !spoken {
+            cx.outbox.clear();
+            cx.tx = None;
+        }
+        match self.bury(cx, claim, &letter).await {
+            Ok(Settled::Committed) => {
+                counter!(names::DEAD_LETTERS, "handler" => handler, "reason" => reason.as_str()).increment(1);
+                self.count("dead");
+                tracing::warn!(handler, %reason, error = %failure.error, "a message was dead-lettered");
+                incoming.receipt.term(reason.as_str()).await;
+            }
+            Ok(Settled::Fenced) => self.count_fenced(),
+            Err(error) => self.unsettled(&error),
+        }
+    }
+
+    async fn bury(&self, mut cx: Cx<'_>, claim: &Granted, letter: &Letter) -> Result<Settled, StoreError> {
+        let mut tx = match cx.tx.take() {
+            Some(tx) => tx,
+            None => self.store.begin().await?,
+        };
+        for row in &cx.outbox {
+            tx.push(row).await?;
+        }
+        tx.dead_letter(letter).await?;
+        self.finish(tx, claim, Settlement::Dead).await
+    }
+
+    async fn finish(
+        &self,
+        mut tx: Tx,
+        claim: &Granted,
+        settlement: Settlement<'_>,
+    ) -> Result<Settled, StoreError> {
+        if !deliveries::settle(&mut tx, &claim.lease, settlement).await? {
+            tx.rollback().await?;
+            return Ok(Settled::Fenced);
+        }
+        tx.commit().await?;
+        Ok(Settled::Committed)
+    }
+
+    fn count(&self, outcome: &'static str) {
+        counter!(names::SETTLED, "handler" => self.handler.policy().id, "outcome" => outcome).increment(1);
+    }
+
+    fn count_fenced(&self) {
+        let handler = self.handler.policy().id;
+        counter!(names::FENCED, "handler" => handler).increment(1);
+        tracing::warn!(handler, "a delivery lost its lease; what it did was rolled back");
+    }
+
+    /// The lease runs out, the broker redelivers, and the next claim takes it from there.
+    fn unsettled(&self, error: &StoreError) {
+        tracing::warn!(handler = self.handler.policy().id, %error, "a delivery could not be settled; it will run again");
+    }
+}
+
+/// Rolls back now what the handler had begun.
+async fn abandon(mut cx: Cx<'_>) {
+    if let Some(tx) = cx.tx.take()
+        && let Err(error) = tx.rollback().await
+    {
+        tracing::debug!(%error, "a transaction is rolled back by the database itself");
+    }
+}
+
+/// An earlier attempt's lost effect stays lost until an attempt succeeds.
+fn inherited(claim: &Granted) -> Effect {
+    if claim.unresolved_effect.is_some() {
+        Effect::Unknown
+    } else {
+        Effect::None
+    }
+}
+
+fn with_attempt(claim: &Granted, failure: &Failure) -> Vec<FailedAttempt> {
+    let mut history = claim.history.clone();
+    history.push(FailedAttempt {
+        attempt: claim.attempts,
+        at: dead_letters::now_text(),
+        class: failure.class.clone(),
+        error: failure.error.clone(),
+    });
+    history
+}
+
+fn letter(handler: &str, incoming: &Incoming, claim: &Granted, reason: Reason, failure: &Failure) -> Letter {
+    #[derive(serde::Deserialize)]
+    struct Mail {
+        message_id: Option<String>,
+    }
+    let message_id = serde_json::from_slice::<Mail>(&incoming.payload)
+        .ok()
+        .and_then(|mail| mail.message_id);
+    Letter {
+        reason,
+        handler: handler.to_owned(),
+        key: claim.lease.key.as_str().to_owned(),
+        subject: incoming.subject.clone(),
+        stream: incoming.stream.clone(),
+        stream_seq: incoming.stream_seq,
+        payload: incoming.payload.to_vec(),
+        headers: incoming.headers.clone(),
+        error: failure.error.clone(),
+        error_class: failure.class.clone(),
+        attempts: claim.attempts,
+        history: with_attempt(claim, failure),
+        message_id,
+        replay_of: incoming.headers.get(headers::REPLAY).map(str::to_owned),
+    }
+}

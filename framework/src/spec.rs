@@ -1,0 +1,308 @@
+//! What a handler promises to be: its id, its key, its patience. The derive writes these; so can you.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use crate::key::Key;
+use crate::message::Message;
+use crate::outcome::Ambiguous;
+use crate::retry::Backoff;
+
+/// Longer than the default retries by far, and than the weekend after which somebody replays a dead letter.
+const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// A handler that takes longer says so.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Messages of one handler at a time in one process.
+const DEFAULT_CONCURRENCY: u16 = 8;
+/// A handler id names a durable consumer and a ledger scope.
+const MAX_ID_LEN: usize = 64;
+
+/// How messages of type `M` are handled: everything that `#[handler(…)]` can say.
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize, postroom::Message)]
+/// # #[message(subject = "orders.created", id = "orders.created.v1")]
+/// # struct OrderCreated { order: String }
+/// use postroom::{Ambiguous, Key, Spec};
+/// use std::time::Duration;
+///
+/// let spec = Spec::new("bill-order")
+///     .idempotent(|order: &OrderCreated| Key::of(&[&order.order]), Duration::from_secs(7 * 86_400))
+///     .retry(8, Duration::from_secs(2), Duration::from_secs(900))
+///     .timeout(Duration::from_secs(30))
+///     .concurrency(8)
+///     .ambiguous(Ambiguous::Hold);
+/// assert!(spec.check().is_ok());
+/// ```
+pub struct Spec<M> {
+    pub(crate) policy: Policy,
+    pub(crate) key: Option<fn(&M) -> Key>,
+    message: PhantomData<fn(M)>,
+}
+
+/// The part of a [`Spec`] that does not depend on the message's type.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    pub(crate) id: &'static str,
+    pub(crate) ttl: Duration,
+    pub(crate) retry: Backoff,
+    pub(crate) timeout: Duration,
+    pub(crate) concurrency: u16,
+    pub(crate) ambiguous: Option<Ambiguous>,
+}
+
+/// A [`Spec`] that can't hold what it promises.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// The id can't name a consumer.
+    #[error(
+        "handler id `{0}`: use 1 to {MAX_ID_LEN} letters, digits, `-` and `_`, since it names a durable consumer"
+    )]
+    Id(&'static str),
+    /// A duplicate could arrive after its ledger row is forgotten.
+    #[error(
+        "handler `{id}`: the dedupe ttl of {} is shorter than its retries can take, {}; \
+         raise the ttl above that, or lower retry max, backoff or timeout",
+        humantime::format_duration(*ttl), humantime::format_duration(*horizon)
+    )]
+    Ttl {
+        /// The handler.
+        id: &'static str,
+        /// Its ttl.
+        ttl: Duration,
+        /// What all attempts can take.
+        horizon: Duration,
+    },
+    /// A number is out of range.
+    #[error("handler `{id}`: {field} is {value}; {right}")]
+    Number {
+        /// The handler.
+        id: &'static str,
+        /// The field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What would be right.
+        right: &'static str,
+    },
+}
+
+impl<M: Message> Spec<M> {
+    /// The spec of the handler `id`, with the defaults: each stored message is handled once, 8 attempts with a backoff of
+    /// 2 s to 15 min, a timeout of 30 s, 8 at a time.
+    ///
+    /// The id names the durable consumer and the ledger scope: it must not change while messages are under way.
+    #[must_use]
+    pub const fn new(id: &'static str) -> Self {
+        Self {
+            policy: Policy {
+                id,
+                ttl: DEFAULT_TTL,
+                retry: Backoff::DEFAULT,
+                timeout: DEFAULT_TIMEOUT,
+                concurrency: DEFAULT_CONCURRENCY,
+                ambiguous: None,
+            },
+            key: None,
+            message: PhantomData,
+        }
+    }
+
+    /// Messages with equal keys are one piece of work, for `ttl` after it was last touched.
+    #[must_use]
+    pub const fn idempotent(mut self, key: fn(&M) -> Key, ttl: Duration) -> Self {
+        self.key = Some(key);
+        self.policy.ttl = ttl;
+        self
+    }
+
+    /// At most `max` attempts, with waits from `first` up to `cap` between them.
+    #[must_use]
+    pub const fn retry(mut self, max: u32, first: Duration, cap: Duration) -> Self {
+        self.policy.retry = Backoff {
+            max_attempts: max,
+            first,
+            cap,
+        };
+        self
+    }
+
+    /// An attempt is cut off after this, and counts as failed.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.policy.timeout = timeout;
+        self
+    }
+
+    /// So many messages at a time in one process.
+    #[must_use]
+    pub const fn concurrency(mut self, concurrency: u16) -> Self {
+        self.policy.concurrency = concurrency;
+        self
+    }
+
+    /// What to do about an effect outside SQL whose outcome was lost. Without it, such messages are held.
+    #[must_use]
+    pub const fn ambiguous(mut self, policy: Ambiguous) -> Self {
+        self.policy.ambiguous = Some(policy);
+        self
+    }
+
+    /// Whether the spec can hold what it promises.
+    ///
+    /// # Errors
+    /// Names the field, its value, and what would be right.
+    pub fn check(&self) -> Result<(), SpecError> {
+        self.policy.check()
+    }
+}
+
+impl Policy {
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
+        let id = self.id;
+        let wrong = |field, value: String, right| {
+            Err(SpecError::Number {
+                id,
+                field,
+                value,
+                right,
+            })
+        };
+        let named = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if id.is_empty() || id.len() > MAX_ID_LEN || !id.chars().all(named) {
+            return Err(SpecError::Id(id));
+        }
+        if self.retry.max_attempts == 0 {
+            return wrong(
+                "retry max",
+                "0".to_owned(),
+                "the first attempt counts: use 1 or more",
+            );
+        }
+        if self.retry.first > self.retry.cap {
+            let range = format!(
+                "{}..{}",
+                humantime::format_duration(self.retry.first),
+                humantime::format_duration(self.retry.cap)
+            );
+            return wrong(
+                "backoff",
+                range,
+                "the first wait must not be longer than the last",
+            );
+        }
+        if self.timeout.is_zero() {
+            return wrong("timeout", "0s".to_owned(), "give the handler some time");
+        }
+        if self.concurrency == 0 {
+            return wrong("concurrency", "0".to_owned(), "use 1 or more");
+        }
+        let horizon = self.retry.horizon(self.timeout);
+        if self.ttl < horizon {
+            return Err(SpecError::Ttl {
+                id,
+                ttl: self.ttl,
+                horizon,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl<M> fmt::Debug for Spec<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spec")
+            .field("policy", &self.policy)
+            .field("keyed", &self.key.is_some())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy {
+            id: "h",
+            ttl: DEFAULT_TTL,
+            retry: Backoff::DEFAULT,
+            timeout: DEFAULT_TIMEOUT,
+            concurrency: 1,
+            ambiguous: None,
+        }
+    }
+
+    #[test]
+    fn a_ttl_shorter_than_the_retries_is_refused_with_both_numbers() {
+        let horizon = policy().retry.horizon(DEFAULT_TIMEOUT);
+        assert_eq!(
+            Policy {
+                ttl: horizon,
+                ..policy()
+            }
+            .check(),
+            Ok(())
+        );
+        let short = Policy {
+            ttl: horizon - Duration::from_millis(1),
+            ..policy()
+        };
+        let error = short.check().expect_err("one millisecond too short").to_string();
+        assert!(error.contains("raise the ttl"), "{error}");
+    }
+
+    #[test]
+    fn each_number_is_checked_by_name() {
+        let check = |policy: Policy, words: &str| {
+            let error = policy.check().expect_err(words).to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        check(Policy { id: "", ..policy() }, "handler id");
+        check(
+            Policy {
+                id: "a.b",
+                ..policy()
+            },
+            "handler id `a.b`",
+        );
+        check(
+            Policy {
+                concurrency: 0,
+                ..policy()
+            },
+            "concurrency is 0",
+        );
+        check(
+            Policy {
+                timeout: Duration::ZERO,
+                ..policy()
+            },
+            "timeout is 0s",
+        );
+        check(
+            Policy {
+                retry: Backoff {
+                    max_attempts: 0,
+                    ..Backoff::DEFAULT
+                },
+                ..policy()
+            },
+            "retry max is 0",
+        );
+        let upside_down = Backoff {
+            first: Duration::from_secs(9),
+            cap: Duration::from_secs(3),
+            max_attempts: 2,
+        };
+        check(
+            Policy {
+                retry: upside_down,
+                ..policy()
+            },
+            "backoff is 9s..3s",
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! The SQL side: one store, two databases, one text for every query.
+//!
+//! Every statement is Postgres-style text that SQLite takes too; [`on_tx!`](crate::on_tx) expands the same code for both,
+//! natively typed. What truly differs stands in the two migration folders. SQLite has one writer: write transactions
+//! queue for one connection, so nobody ever sees "database is locked".
+
+pub mod dead_letters;
+pub mod deliveries;
+mod error;
+pub mod leases;
+mod open;
+pub mod outbox;
+mod tx;
+
+use std::fmt;
+use std::sync::Arc;
+
+use sqlx::{PgPool, SqlitePool};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+pub use error::StoreError;
+pub(crate) use open::redacted;
+pub use tx::{Connection, Tx};
+
+/// The ledger, the outbox, the dead letters and the workers' own tables, in SQLite or Postgres.
+///
+/// A handle: clones share the pools, the [`Owner`] and the relay's bell.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    owner: Owner,
+    bell: Arc<Notify>,
+}
+
+#[derive(Clone)]
+enum Pool {
+    Sqlite { write: SqlitePool, read: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// One process in the eyes of the database: leases and outbox rows are taken in its name. New at every start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner(String);
+
+impl Owner {
+    fn new() -> Self {
+        Self(Uuid::now_v7().to_string())
+    }
+
+    /// The text kept in `owner` columns.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Store {
+    /// Opens the database that `url` names and brings its schema up to date.
+    ///
+    /// `sqlite:PATH` (a file, made if missing), `sqlite::memory:`, or `postgres://…`.
+    ///
+    /// # Errors
+    /// When the URL is neither, or the database can't be reached, written or migrated.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let pool = open::pool(url).await?;
+        Ok(Self {
+            pool,
+            owner: Owner::new(),
+            bell: Arc::new(Notify::new()),
+        })
+    }
+
+    /// Begins a transaction that may write. On SQLite it waits for its turn: hold it briefly.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let connection = match &self.pool {
+            Pool::Sqlite { write, .. } => Connection::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pool::Postgres(pool) => Connection::Postgres(pool.begin().await?),
+        };
+        Ok(Tx::new(connection, self.owner.clone(), Arc::clone(&self.bell)))
+    }
+
+    /// Begins a transaction that only reads; it never waits for writers.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn read(&self) -> Result<Tx, StoreError> {
+        let connection = match &self.pool {
+            Pool::Sqlite { read, .. } => Connection::Sqlite(read.begin().await?),
+            Pool::Postgres(pool) => Connection::Postgres(pool.begin().await?),
+        };
+        Ok(Tx::new(connection, self.owner.clone(), Arc::clone(&self.bell)))
+    }
+
+    /// The process that this handle writes as.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Waits until a transaction with outbox rows has committed in this process.
+    pub(crate) async fn outbox_bell(&self) {
+        self.bell.notified().await;
+    }
+
+    /// Closes the connections, letting running transactions finish.
+    pub async fn close(&self) {
+        match &self.pool {
+            Pool::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pool::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.pool {
+            Pool::Sqlite { .. } => "sqlite",
+            Pool::Postgres(_) => "postgres",
+        };
+        f.debug_struct("Store")
+            .field("database", &kind)
+            .field("owner", &self.owner)
+            .finish()
+    }
+}

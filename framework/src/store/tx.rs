@@ -1,0 +1,152 @@
+//! A transaction on either database.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sqlx::{Postgres, Sqlite, Transaction};
+use tokio::sync::Notify;
+
+use super::dead_letters::{self, Letter};
+use super::outbox::{self, OutboxRow};
+use super::{Owner, StoreError};
+use crate::message::Message;
+
+/// A transaction of the [`Store`](super::Store): what is published and dead-lettered in it happens with the rest of it,
+/// or not at all. Dropped without [`commit`](Tx::commit), it rolls back.
+pub struct Tx {
+    pub(crate) connection: Connection,
+    owner: Owner,
+    bell: Arc<Notify>,
+    has_mail: bool,
+}
+
+/// The sqlx transaction inside a [`Tx`], for statements of your own; see [`on_tx!`](crate::on_tx).
+#[derive(Debug)]
+pub enum Connection {
+    /// On SQLite.
+    Sqlite(Transaction<'static, Sqlite>),
+    /// On Postgres.
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// Runs one body on the connection of a [`Tx`], typed for whichever database it is on.
+///
+/// ```no_run
+/// # async fn example(tx: &mut postroom::Tx) -> Result<(), sqlx::Error> {
+/// const COUNT: &str = "UPDATE counters SET mails = mails + $1 WHERE account = $2";
+/// postroom::execute!(tx, COUNT, 1_i64, "desk")?;
+/// let total: i64 = postroom::on_tx!(tx, connection =>
+///     sqlx::query_scalar("SELECT SUM(mails) FROM counters").fetch_one(connection).await)?;
+/// # Ok(()) }
+/// ```
+#[macro_export]
+macro_rules! on_tx {
+    ($tx:expr, $connection:ident => $body:expr) => {
+        match $tx.connection() {
+            $crate::store::Connection::Sqlite(transaction) => {
+                let $connection = &mut **transaction;
+                $body
+            }
+            $crate::store::Connection::Postgres(transaction) => {
+                let $connection = &mut **transaction;
+                $body
+            }
+        }
+    };
+}
+
+/// Runs one statement with its parameters on a [`Tx`]; gives the number of rows it changed.
+#[macro_export]
+macro_rules! execute {
+    ($tx:expr, $statement:expr $(, $parameter:expr)* $(,)?) => {
+        $crate::on_tx!($tx, connection => sqlx::query($statement)
+            $(.bind($parameter))*
+            .execute(connection)
+            .await
+            .map(|done| done.rows_affected()))
+    };
+}
+
+impl Tx {
+    pub(super) fn new(connection: Connection, owner: Owner, bell: Arc<Notify>) -> Self {
+        Self {
+            connection,
+            owner,
+            bell,
+            has_mail: false,
+        }
+    }
+
+    /// The sqlx transaction, for statements of your own.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// The process that this transaction writes as.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Puts `message` into the outbox: it is published after this transaction commits, and only then.
+    ///
+    /// # Errors
+    /// When the message can't be encoded, is too large, or the database refuses.
+    pub async fn publish<M: Message>(&mut self, message: &M) -> Result<(), StoreError> {
+        self.push(&OutboxRow::of(message)?).await
+    }
+
+    /// Records a message as dead: the row in `dead_letters` and the letter on `emails.dlq`, in this transaction.
+    /// Gives the letter's id.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn dead_letter(&mut self, letter: &Letter) -> Result<String, StoreError> {
+        let id = dead_letters::insert(self, letter).await?;
+        self.push(&letter.as_outbox_row(&id)).await?;
+        Ok(id)
+    }
+
+    pub(crate) async fn push(&mut self, row: &OutboxRow) -> Result<(), StoreError> {
+        outbox::push(self, row).await?;
+        self.has_mail = true;
+        Ok(())
+    }
+
+    /// Commits, and rings for the relay when there is something to publish.
+    ///
+    /// # Errors
+    /// When the database refuses; nothing of the transaction happened then, or, where the connection broke during the
+    /// commit, all of it: the fence tells on the next delivery.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self.connection {
+            Connection::Sqlite(transaction) => transaction.commit().await?,
+            Connection::Postgres(transaction) => transaction.commit().await?,
+        }
+        if self.has_mail {
+            self.bell.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Rolls back now instead of at some time after the drop.
+    ///
+    /// # Errors
+    /// When the database can't be reached; it rolls back by itself then.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        match self.connection {
+            Connection::Sqlite(transaction) => transaction.rollback().await?,
+            Connection::Postgres(transaction) => transaction.rollback().await?,
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx")
+            .field("owner", &self.owner)
+            .field("has_mail", &self.has_mail)
+            .finish_non_exhaustive()
+    }
+}
