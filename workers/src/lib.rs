@@ -1,1 +1,19 @@
-//! placeholder
+//! The mail workers of postroom: IMAP ingest, replies, SMTP sending.
+//!
+//! ```text
+//! messages   the payloads that travel between them
+//! ingest     mailbox → blob store and `inbox.new`
+//! reply      `inbox.new` → `actions.reply` → `actions.send`
+//! send       `actions.send` → SMTP → `emails.sent` or `emails.failed`
+//! mime       raw bytes → summary, pure
+//! blob       the raw messages on disk
+//! tls        rustls for IMAP and SMTP alike
+//! ```
+
+pub mod blob;
+pub mod ingest;
+pub mod messages;
+pub mod mime;
+pub mod reply;
+pub mod send;
+pub mod tls;

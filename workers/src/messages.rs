@@ -1,0 +1,235 @@
+//! What travels between the workers: the payload of every subject of the mail side.
+//!
+//! ```text
+//! inbox.new         NewMail         ingest  → reply, and whoever else listens
+//! inbox.unreadable  UnreadableMail  ingest  → a dead letter first, a second parse when it is replayed
+//! actions.reply     Reply           rules   → reply (resolves the mail by its event id)
+//! actions.send      Send            reply   → send
+//! emails.sent       Sent            send
+//! emails.failed     Failed          send
+//! ```
+//!
+//! Payloads stay small: the raw message lives in the blob store and events carry its [`BlobRef`]. A mail is named
+//! by its `event_id` from then on; nothing downstream needs IMAP again.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A name and an address, as they stood in a header, decoded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// Display name without quotes or encoding; absent where the header had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `local@domain`, as written by the sender.
+    pub address: String,
+}
+
+impl Mailbox {
+    /// A mailbox without a display name.
+    pub fn bare(address: impl Into<String>) -> Self {
+        Self {
+            name: None,
+            address: address.into(),
+        }
+    }
+
+    /// Same mailbox by RFC 5321 practice: the whole address compared without case.
+    pub fn is_same_address(&self, other: &str) -> bool {
+        self.address.eq_ignore_ascii_case(other.trim())
+    }
+}
+
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} <{}>", self.address),
+            None => f.write_str(&self.address),
+        }
+    }
+}
+
+/// A raw message in the blob store: its SHA-256 in lower-case hex, and its size in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BlobRef {
+    pub sha256: String,
+    pub size: u64,
+}
+
+/// One attachment, by description only; its bytes are inside the raw message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Lower case `type/subtype`.
+    pub content_type: String,
+    /// Decoded size in bytes.
+    pub size: u64,
+}
+
+/// Why a mail must never be answered by a machine (RFC 3834 section 2, and what is done in practice).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Automatic {
+    /// `Return-Path: <>`: a bounce, or something that wants no answer.
+    NullSender,
+    /// A delivery report, or a mail from the mail system itself.
+    Bounce,
+    /// `Auto-Submitted` with anything but `no`.
+    AutoSubmitted,
+    /// A vendor's out-of-office marks (`X-Autoreply`, `X-Auto-Response-Suppress`, …).
+    AutoReply,
+    /// `List-Id` and its relatives.
+    List,
+    /// `Precedence: bulk`, `list` or `junk`.
+    Bulk,
+    /// An abuse report (ARF).
+    Complaint,
+    /// No usable address to answer to.
+    NoSender,
+    /// The address says that nobody reads it (`no-reply@`, `mailer-daemon@`, …).
+    NoReply,
+}
+
+impl Automatic {
+    /// The reason in words, for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NullSender => "it has the null return path",
+            Self::Bounce => "it is a delivery report",
+            Self::AutoSubmitted => "it is marked Auto-Submitted",
+            Self::AutoReply => "it is an automatic reply",
+            Self::List => "it came by a mailing list",
+            Self::Bulk => "its precedence is bulk",
+            Self::Complaint => "it is an abuse report",
+            Self::NoSender => "it has no address to answer to",
+            Self::NoReply => "its sender takes no replies",
+        }
+    }
+}
+
+/// A mail that arrived: `inbox.new`.
+///
+/// A second copy of the same mail differs only in the fields that say where and when this copy was found. They are
+/// no part of the payload's fingerprint, so that the copy is suppressed as the duplicate it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewMail {
+    /// UUIDv5 of account, mailbox, epoch and UID: the same for every attempt to announce this copy.
+    pub event_id: Uuid,
+    pub account: String,
+    pub mailbox: String,
+    pub uidvalidity: u32,
+    pub uid: u32,
+    /// The header's Message-ID without angle brackets, or one made from the content's hash where there was none.
+    pub message_id: String,
+    #[serde(default)]
+    pub from: Option<Mailbox>,
+    #[serde(default)]
+    pub reply_to: Vec<Mailbox>,
+    #[serde(default)]
+    pub to: Vec<Mailbox>,
+    #[serde(default)]
+    pub cc: Vec<Mailbox>,
+    #[serde(default)]
+    pub subject: String,
+    /// The header's date, in UTC; absent where it was missing or made no sense.
+    #[serde(default)]
+    pub date: Option<Timestamp>,
+    #[serde(default)]
+    pub in_reply_to: Option<String>,
+    /// Oldest first, without angle brackets.
+    #[serde(default)]
+    pub references: Vec<String>,
+    /// The beginning of the text, or of the HTML turned into text.
+    #[serde(default)]
+    pub text: String,
+    /// The text goes on in the raw message.
+    #[serde(default)]
+    pub text_truncated: bool,
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
+    /// Set when no machine may answer this mail.
+    #[serde(default)]
+    pub automatic: Option<Automatic>,
+    pub raw: BlobRef,
+    /// When the server took it in (INTERNALDATE), or when it was fetched.
+    pub received_at: Timestamp,
+}
+
+/// A mail that is safe in the blob store but could not be parsed: `inbox.unreadable`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableMail {
+    pub event_id: Uuid,
+    pub account: String,
+    pub mailbox: String,
+    pub uidvalidity: u32,
+    pub uid: u32,
+    pub raw: BlobRef,
+    pub received_at: Timestamp,
+    /// What the parser said.
+    pub reason: String,
+}
+
+/// Answer the mail of this event: `actions.reply`. Recipients, subject and threading come from the stored mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    pub account: String,
+    pub event_id: Uuid,
+    pub text: String,
+}
+
+/// Send this mail: `actions.send`. Everything that ends up in the bytes is fixed here, before the first try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Send {
+    /// The idempotency key: one key, one mail, for ever.
+    pub id: String,
+    pub account: String,
+    pub from: Mailbox,
+    /// Exactly one recipient; a mail to many is many of these.
+    pub to: Mailbox,
+    pub subject: String,
+    pub text: String,
+    #[serde(default)]
+    pub in_reply_to: Option<String>,
+    #[serde(default)]
+    pub references: Vec<String>,
+    /// Without angle brackets.
+    pub message_id: String,
+    pub date: Timestamp,
+    /// Marks the mail `Auto-Submitted: auto-replied` and sends it with the null return path (RFC 3834 section 3).
+    #[serde(default)]
+    pub auto_submitted: bool,
+}
+
+/// The relay took the mail: `emails.sent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    pub id: String,
+    pub account: String,
+    pub to: String,
+    pub message_id: String,
+    /// The relay's last words, such as `250 2.0.0 Ok: queued as 4F2A`.
+    pub response: String,
+    pub attempts: u32,
+    /// An earlier try ended without an answer after the final dot, so the recipient may hold two identical copies.
+    pub resent_after_unknown: bool,
+}
+
+/// The relay refused the mail for good: `emails.failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    pub id: String,
+    pub account: String,
+    pub to: String,
+    pub message_id: String,
+    /// The reply code, such as 550; absent where the mail never got as far as a relay.
+    #[serde(default)]
+    pub code: Option<u16>,
+    /// The enhanced status code, such as `5.1.1`.
+    #[serde(default)]
+    pub enhanced: Option<String>,
+    pub error: String,
+}

@@ -1,0 +1,72 @@
+//! Text for people: bounded, without control characters.
+
+use mail_parser::Message;
+
+use super::MAX_TEXT_BYTES;
+
+/// Longer than any subject or name that a client shows.
+const MAX_LINE_CHARS: usize = 500;
+
+/// One line without control characters: subjects, names.
+pub(super) fn line(text: &str) -> String {
+    let cleaned: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_LINE_CHARS)
+        .collect();
+    cleaned.trim().to_owned()
+}
+
+/// A field's value on one line.
+pub(super) fn unfold(value: &str) -> String {
+    value
+        .chars()
+        .filter(|c| !matches!(c, '\r' | '\n' | '\0'))
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+/// The beginning of the first text of the mail (HTML is turned into text), and whether there is more.
+pub(super) fn preview(message: &Message<'_>) -> (String, bool) {
+    (0..message.text_body_count())
+        .filter_map(|at| message.body_text(at))
+        .map(|text| bounded(&text))
+        .find(|(text, _)| !text.is_empty())
+        .unwrap_or_default()
+}
+
+/// LF line ends; no NUL (SQL text and JSON columns refuse it) nor other controls but tab.
+fn bounded(text: &str) -> (String, bool) {
+    let mut kept = String::with_capacity(text.len().min(MAX_TEXT_BYTES));
+    let mut chars = text.trim_end().chars().peekable();
+    while let Some(c) = chars.next() {
+        let c = match c {
+            '\r' if chars.peek() == Some(&'\n') => continue,
+            '\r' => '\n',
+            '\n' | '\t' => c,
+            c if c.is_control() => continue,
+            c => c,
+        };
+        if kept.len() + c.len_utf8() > MAX_TEXT_BYTES {
+            return (kept, true);
+        }
+        kept.push(c);
+    }
+    (kept, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cleaned_and_bounded() {
+        assert_eq!(line(" a\r\nb\0c "), "a  b c");
+        assert_eq!(line(&"é".repeat(2000)).chars().count(), MAX_LINE_CHARS);
+        assert_eq!(bounded("a\r\nb\rc\0\u{7f}d\n\n"), ("a\nb\ncd".to_owned(), false));
+        let (text, more) = bounded(&"é".repeat(MAX_TEXT_BYTES));
+        assert!(more);
+        assert_eq!(text.len(), MAX_TEXT_BYTES);
+    }
+}
