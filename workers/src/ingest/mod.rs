@@ -1,1 +1,7 @@
-//! x
+//! Mailbox → blob store and `inbox.new`, each mail once.
+//!
+//! ```text
+//! imap   the protocol: commands, deadlines, IDLE
+//! ```
+
+pub mod imap;

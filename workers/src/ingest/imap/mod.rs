@@ -1,0 +1,283 @@
+//! IMAP as ingest needs it: log in, select, search by UID, fetch one mail, wait.
+//!
+//! ```text
+//! command     arguments that stay arguments, pure
+//! connection  the socket: answers complete by their tagged line, deadlines
+//! line        what a server says, reduced to what matters here
+//! idle        waiting for news
+//! error       what can fail, and whose fault it is
+//! ```
+//!
+//! Sequence numbers are never used: they shift under the reader. ENVELOPE and BODYSTRUCTURE are never fetched: the
+//! raw mail says the same, and parsing them is where servers' bugs live.
+
+mod command;
+mod connection;
+mod error;
+mod idle;
+mod line;
+
+use std::future::Future;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use command::Command;
+pub use connection::{Answer, Connection};
+pub use error::{ImapError, Refusal};
+pub use idle::{IdleEnd, MAX_IDLE};
+
+use crate::tls::{Dialer, Endpoint};
+use line::{FetchLine, Line};
+
+/// For commands that are answered from an index.
+const QUICK: Duration = Duration::from_secs(30);
+/// SELECT and SEARCH may open a mailbox of millions for the first time in weeks.
+const SLOW: Duration = Duration::from_secs(120);
+/// One whole mail, at the pace of a poor line.
+const FETCH: Duration = Duration::from_secs(300);
+
+/// A mailbox as SELECT found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selected {
+    pub uidvalidity: u32,
+    /// Servers may leave it out.
+    pub uidnext: Option<u32>,
+    pub exists: u32,
+}
+
+/// One mail as the server keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    pub uid: u32,
+    pub internal_date: Option<Timestamp>,
+    pub flags: Vec<String>,
+    pub raw: Vec<u8>,
+}
+
+/// A logged-in connection.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+    can_idle: bool,
+}
+
+impl Session {
+    /// Connects and logs in.
+    pub async fn login(
+        endpoint: &Endpoint,
+        dialer: &Dialer,
+        user: &str,
+        password: &str,
+    ) -> Result<Self, ImapError> {
+        let mut connection = Connection::open(endpoint, dialer).await?;
+        let offered = capabilities(&mut connection).await?;
+        let has = |wanted: &str| offered.iter().any(|name| name == wanted);
+        let login = if has("AUTH=PLAIN") {
+            Command::authenticate_plain(user, password)?
+        } else if has("LOGINDISABLED") {
+            return Err(ImapError::LoginDisabled);
+        } else {
+            Command::new("LOGIN").string(user)?.string(password)?
+        };
+        connection.run(login, SLOW).await.map_err(login_refused)?;
+        // Servers offer more once they know who asks.
+        let can_idle = capabilities(&mut connection)
+            .await?
+            .iter()
+            .any(|name| name == "IDLE");
+        Ok(Self { connection, can_idle })
+    }
+
+    /// The server offers IDLE; without it the caller polls.
+    pub fn can_idle(&self) -> bool {
+        self.can_idle
+    }
+
+    /// Selects the mailbox. A server that names no UIDVALIDITY keeps no UIDs that could be remembered.
+    pub async fn select(&mut self, mailbox: &str) -> Result<Selected, ImapError> {
+        let answer = self
+            .connection
+            .run(Command::new("SELECT").mailbox(mailbox)?, SLOW)
+            .await?;
+        let mut selected = Selected {
+            uidvalidity: 0,
+            uidnext: None,
+            exists: 0,
+        };
+        for line in answer.untagged {
+            match line {
+                Line::State(state) => {
+                    selected.uidvalidity = state.uidvalidity.unwrap_or(selected.uidvalidity);
+                    selected.uidnext = state.uidnext.or(selected.uidnext);
+                }
+                Line::Exists(count) => selected.exists = count,
+                _ => {}
+            }
+        }
+        if selected.uidvalidity == 0 {
+            return Err(ImapError::Protocol {
+                command: "SELECT",
+                what: "no UIDVALIDITY".to_owned(),
+            });
+        }
+        Ok(selected)
+    }
+
+    /// The UIDs that are there from `low` on, in order. `low:*` always names the last mail too, even when its UID is
+    /// smaller, so that one is left out again.
+    pub async fn search_from(&mut self, low: u32) -> Result<Vec<u32>, ImapError> {
+        // Before the command: news that comes while the server searches may not be in its answer.
+        self.connection.take_changed();
+        let low = low.max(1);
+        let mut uids = self.search(&format!("UID {low}:*")).await?;
+        uids.retain(|&uid| uid >= low);
+        Ok(uids)
+    }
+
+    /// Fetches one mail without marking it read. `None` when it is gone from the mailbox.
+    pub async fn fetch(&mut self, uid: u32) -> Result<Option<Fetched>, ImapError> {
+        let command =
+            Command::new("UID FETCH").raw(&format!("{uid} (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])"));
+        let answer = self.connection.run(command, FETCH).await?;
+        if let Some(mail) = answer.untagged.into_iter().find_map(|line| fetched(uid, line)) {
+            return Ok(Some(mail));
+        }
+        // OK without a body is how servers answer for a mail that is gone, and how some hide trouble.
+        if self.search(&format!("UID {uid}")).await?.contains(&uid) {
+            let what = format!("it has mail {uid} but gives no body");
+            return Err(ImapError::Protocol {
+                command: "UID FETCH",
+                what,
+            });
+        }
+        Ok(None)
+    }
+
+    /// Asks for news the old way; also proves that the connection lives.
+    pub async fn noop(&mut self) -> Result<(), ImapError> {
+        self.connection.run(Command::new("NOOP"), QUICK).await.map(drop)
+    }
+
+    /// New mail was announced since the last [`Session::search_from`].
+    pub fn is_changed(&self) -> bool {
+        self.connection.is_changed()
+    }
+
+    /// See [`Connection::idle`].
+    pub async fn idle(
+        &mut self,
+        limit: Duration,
+        stop: impl Future<Output = ()>,
+    ) -> Result<IdleEnd, ImapError> {
+        self.connection.idle(limit, stop).await
+    }
+
+    /// Says goodbye. The server answers with BYE before its OK, so the only news is that the connection is gone.
+    pub async fn logout(mut self) {
+        let _ = self.connection.run(Command::new("LOGOUT"), QUICK).await;
+    }
+
+    async fn search(&mut self, query: &str) -> Result<Vec<u32>, ImapError> {
+        let answer = self
+            .connection
+            .run(Command::new("UID SEARCH").raw(query), SLOW)
+            .await?;
+        let mut answered = false;
+        let mut uids = Vec::new();
+        for line in answer.untagged {
+            if let Line::Search(found) = line {
+                answered = true;
+                uids.extend(found);
+            }
+        }
+        if !answered {
+            // RFC 3501 wants the line even when nothing matches; without it "none" would be a guess.
+            return Err(ImapError::Protocol {
+                command: "UID SEARCH",
+                what: "OK without SEARCH".to_owned(),
+            });
+        }
+        uids.sort_unstable();
+        uids.dedup();
+        Ok(uids)
+    }
+}
+
+async fn capabilities(connection: &mut Connection) -> Result<Vec<String>, ImapError> {
+    let answer = connection.run(Command::new("CAPABILITY"), QUICK).await?;
+    Ok(answer
+        .untagged
+        .into_iter()
+        .flat_map(|line| {
+            if let Line::Capabilities(names) = line {
+                names
+            } else {
+                Vec::new()
+            }
+        })
+        .collect())
+}
+
+/// A NO to a login is about the password, unless the server says that the trouble is its own (RFC 5530).
+fn login_refused(error: ImapError) -> ImapError {
+    const OWN_TROUBLE: [&str; 5] = [
+        "[UNAVAILABLE]",
+        "[INUSE]",
+        "[LIMIT]",
+        "[SERVERBUG]",
+        "[OVERQUOTA]",
+    ];
+    match error {
+        ImapError::Refused {
+            refusal: Refusal::No,
+            text,
+            ..
+        } if !OWN_TROUBLE
+            .iter()
+            .any(|code| text.to_ascii_uppercase().starts_with(code)) =>
+        {
+            ImapError::LoginRefused { text }
+        }
+        other => other,
+    }
+}
+
+/// The mail of this UID. Servers put flag changes of other mails in between.
+fn fetched(uid: u32, line: Line) -> Option<Fetched> {
+    match line {
+        Line::Fetch(FetchLine {
+            uid: Some(found),
+            internal_date,
+            flags,
+            body: Some(raw),
+        }) if found == uid => Some(Fetched {
+            uid,
+            internal_date,
+            flags,
+            raw,
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refused_password_counts_as_one() {
+        let no = |text: &str| {
+            let refusal = Refusal::No;
+            login_refused(ImapError::Refused {
+                command: "LOGIN",
+                refusal,
+                text: text.into(),
+            })
+        };
+        assert!(no("[AUTHENTICATIONFAILED] Authentication failed.").is_login_refused());
+        assert!(no("wrong").is_login_refused());
+        assert!(!no("[UNAVAILABLE] Temporary authentication failure.").is_login_refused());
+        assert!(!no("[limit] too many connections").is_login_refused());
+    }
+}

@@ -1,0 +1,185 @@
+//! What an SMTP transaction can end with, short of success, and the questions that callers ask about it.
+
+use std::error::Error as _;
+use std::fmt;
+
+use crate::tls::TlsError;
+
+/// Where in the transaction something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Connect,
+    Greeting,
+    Auth,
+    Mail,
+    Rcpt,
+    Data,
+    Content,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connect",
+            Self::Greeting => "greeting",
+            Self::Auth => "AUTH",
+            Self::Mail => "MAIL",
+            Self::Rcpt => "RCPT",
+            Self::Data => "DATA",
+            Self::Content => "the content",
+        })
+    }
+}
+
+/// The mail was not accepted, or nobody can tell.
+#[derive(Debug, thiserror::Error)]
+pub enum SmtpError {
+    /// The server said no. It does not have the mail.
+    #[error("the relay answered {phase} with {code} {text}")]
+    Refused {
+        phase: Phase,
+        code: u16,
+        enhanced: Option<String>,
+        text: String,
+    },
+    /// The connection failed before the final dot was written. The server does not have the mail.
+    #[error("the connection failed at {phase}: {what}")]
+    Lost { phase: Phase, what: String },
+    /// The connection failed after the final dot. The server may have the mail.
+    #[error("no answer after the final dot: {what}")]
+    Unknown { what: String },
+    /// The server lacks something this mail cannot do without.
+    #[error("the relay does not offer {0}")]
+    NotOffered(&'static str),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl SmtpError {
+    /// The mail itself was refused for good; the next try would end the same.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => {
+                (500..600).contains(code) && !self.is_account_trouble() && *code != 503
+            }
+            Self::NotOffered(what) => *what == SMTPUTF8,
+            Self::Lost { .. } | Self::Unknown { .. } | Self::Tls(_) => false,
+        }
+    }
+
+    /// The server may or may not have the mail.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+
+    /// The account is not let in: nothing is wrong with the mail, and no mail of this account will get through.
+    pub fn is_account_trouble(&self) -> bool {
+        match self {
+            Self::Refused { phase, code, .. } => {
+                *phase == Phase::Auth || matches!(code, 530 | 534 | 535 | 538)
+            }
+            Self::NotOffered(what) => *what != SMTPUTF8,
+            _ => false,
+        }
+    }
+
+    /// The server answered with a code that speaks of this mail or account, rather than of itself or of the line.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// The enhanced status code (RFC 3463), where the server gave one.
+    pub fn enhanced(&self) -> Option<&str> {
+        match self {
+            Self::Refused { enhanced, .. } => enhanced.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// The extension without which an international address cannot be sent to.
+pub(super) const SMTPUTF8: &str = "SMTPUTF8";
+
+/// The server's own negative reply, if that is what failed.
+pub(super) fn refusal(phase: Phase, error: &lettre::transport::smtp::Error) -> Option<SmtpError> {
+    let code = u16::from(error.status()?);
+    let text = error.source().map(ToString::to_string).unwrap_or_default();
+    Some(SmtpError::Refused {
+        phase,
+        code,
+        enhanced: enhanced(code, &text),
+        text: clip(&text),
+    })
+}
+
+/// `5.1.1` at the beginning of the text, of the same class as the code (RFC 3463, RFC 2034).
+pub(super) fn enhanced(code: u16, text: &str) -> Option<String> {
+    let status = text.split_whitespace().next()?;
+    let mut numbers = status.split('.');
+    let class = numbers.next()?.parse::<u16>().ok()?;
+    let rest: Vec<&str> = numbers.collect();
+    let is_status = class == code / 100
+        && rest.len() == 2
+        && rest
+            .iter()
+            .all(|n| (1..=3).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()));
+    is_status.then(|| status.to_owned())
+}
+
+/// Relays' text goes into events and rows.
+pub(super) fn clip(text: &str) -> String {
+    const ENOUGH: usize = 500;
+    text.trim()
+        .chars()
+        .take(ENOUGH)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enhanced_status_codes() {
+        let check =
+            |code, text, expect: Option<&str>| assert_eq!(enhanced(code, text).as_deref(), expect, "{text}");
+        check(550, "5.1.1 No such user", Some("5.1.1"));
+        check(450, "4.2.0 <a@b>: Greylisted", Some("4.2.0"));
+        check(550, "4.2.0 says one thing and means another", None);
+        check(550, "No such user", None);
+        check(550, "5.1 short", None);
+        check(550, "5.1.1234 long", None);
+        check(550, "", None);
+    }
+
+    #[test]
+    fn refusals_are_told_apart_by_whom_they_concern() {
+        let refused = |phase, code| SmtpError::Refused {
+            phase,
+            code,
+            enhanced: None,
+            text: String::new(),
+        };
+        let check = |error: SmtpError, permanent: bool, account: bool| {
+            assert_eq!(
+                (error.is_permanent(), error.is_account_trouble()),
+                (permanent, account),
+                "{error}"
+            );
+        };
+        check(refused(Phase::Rcpt, 550), true, false);
+        check(refused(Phase::Content, 554), true, false);
+        check(refused(Phase::Rcpt, 450), false, false);
+        check(refused(Phase::Greeting, 421), false, false);
+        check(refused(Phase::Mail, 503), false, false);
+        check(refused(Phase::Auth, 535), false, true);
+        check(refused(Phase::Auth, 454), false, true);
+        check(refused(Phase::Mail, 530), false, true);
+        check(SmtpError::NotOffered(SMTPUTF8), true, false);
+        check(SmtpError::NotOffered("STARTTLS"), false, true);
+    }
+}
