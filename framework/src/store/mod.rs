@@ -4,6 +4,8 @@
 //! natively typed. What truly differs stands in the two migration folders. SQLite has one writer: write transactions
 //! queue for one connection, so nobody ever sees "database is locked".
 
+#[cfg(test)]
+mod conformance;
 pub mod dead_letters;
 pub mod deliveries;
 mod error;
