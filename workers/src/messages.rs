@@ -15,6 +15,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use postroom::Message;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -115,13 +116,18 @@ impl Automatic {
 ///
 /// A second copy of the same mail differs only in the fields that say where and when this copy was found. They are
 /// no part of the payload's fingerprint, so that the copy is suppressed as the duplicate it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Message)]
+#[message(subject = "inbox.new", id = "inbox.new.v1")]
 pub struct NewMail {
     /// UUIDv5 of account, mailbox, epoch and UID: the same for every attempt to announce this copy.
+    #[message(incidental)]
     pub event_id: Uuid,
     pub account: String,
+    #[message(incidental)]
     pub mailbox: String,
+    #[message(incidental)]
     pub uidvalidity: u32,
+    #[message(incidental)]
     pub uid: u32,
     /// The header's Message-ID without angle brackets, or one made from the content's hash where there was none.
     pub message_id: String,
@@ -154,13 +160,16 @@ pub struct NewMail {
     /// Set when no machine may answer this mail.
     #[serde(default)]
     pub automatic: Option<Automatic>,
+    #[message(incidental)]
     pub raw: BlobRef,
     /// When the server took it in (INTERNALDATE), or when it was fetched.
+    #[message(incidental)]
     pub received_at: Timestamp,
 }
 
 /// A mail that is safe in the blob store but could not be parsed: `inbox.unreadable`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[message(subject = "inbox.unreadable", id = "inbox.unreadable.v1")]
 pub struct UnreadableMail {
     pub event_id: Uuid,
     pub account: String,
@@ -174,7 +183,8 @@ pub struct UnreadableMail {
 }
 
 /// Answer the mail of this event: `actions.reply`. Recipients, subject and threading come from the stored mail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[message(subject = "actions.reply", id = "actions.reply.v1")]
 pub struct Reply {
     pub account: String,
     pub event_id: Uuid,
@@ -182,7 +192,8 @@ pub struct Reply {
 }
 
 /// Send this mail: `actions.send`. Everything that ends up in the bytes is fixed here, before the first try.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[message(subject = "actions.send", id = "actions.send.v1")]
 pub struct Send {
     /// The idempotency key: one key, one mail, for ever.
     pub id: String,
@@ -205,7 +216,8 @@ pub struct Send {
 }
 
 /// The relay took the mail: `emails.sent`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[message(subject = "emails.sent", id = "emails.sent.v1")]
 pub struct Sent {
     pub id: String,
     pub account: String,
@@ -219,7 +231,8 @@ pub struct Sent {
 }
 
 /// The relay refused the mail for good: `emails.failed`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[message(subject = "emails.failed", id = "emails.failed.v1")]
 pub struct Failed {
     pub id: String,
     pub account: String,
