@@ -8,9 +8,11 @@
 //! mime       raw bytes → summary, pure
 //! blob       the raw messages on disk
 //! tls        rustls for IMAP and SMTP alike
+//! devmail    a development mailbox: IMAP and SMTP with faults on demand
 //! ```
 
 pub mod blob;
+pub mod devmail;
 pub mod ingest;
 pub mod messages;
 pub mod mime;
