@@ -259,7 +259,7 @@ impl Pull {
             .map_err(|error| failed(with_causes(&error)))?;
         while let Some(message) = batch.next().await {
             let message = message.map_err(|error| failed(error.to_string()))?;
-            let incoming = self.incoming(message).map_err(failed)?;
+            let incoming = self.incoming(&message).map_err(failed)?;
             if to.send(incoming).await.is_err() {
                 return Ok(());
             }
@@ -267,7 +267,7 @@ impl Pull {
         Ok(())
     }
 
-    fn incoming(&self, message: async_nats::jetstream::Message) -> Result<Incoming, String> {
+    fn incoming(&self, message: &async_nats::jetstream::Message) -> Result<Incoming, String> {
         let (stream, stream_seq, delivered) = {
             let info = message
                 .info()

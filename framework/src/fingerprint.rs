@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn errors_group_by_their_shape() {
         let check = |a: &str, b: &str, same: bool| {
-            assert_eq!(of_error("c", a) == of_error("c", b), same, "{a} / {b}")
+            assert_eq!(of_error("c", a) == of_error("c", b), same, "{a} / {b}");
         };
         check("550 no such user ann@x.test", "551 no such user bob@y.test", true);
         check("no such user", "mailbox full", false);

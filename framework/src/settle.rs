@@ -99,11 +99,11 @@ impl Executor {
         match failure.verdict {
             Verdict::Retry { .. } if last => {
                 self.dead_letter(incoming, claim, Reason::Exhausted, failure)
-                    .await
+                    .await;
             }
             Verdict::Retry { after } => {
                 self.retry(incoming, claim, failure, after, inherited(claim))
-                    .await
+                    .await;
             }
             Verdict::Snooze(after) => {
                 tracing::info!(handler = policy.id, error = %failure.error, "a message waits, no attempt spent");
@@ -115,7 +115,7 @@ impl Executor {
             }
             Verdict::DeadLetter => {
                 self.dead_letter(incoming, claim, Reason::Permanent, failure)
-                    .await
+                    .await;
             }
             Verdict::Discard => self.discard(incoming, claim).await,
             Verdict::Ambiguous if policy.ambiguous == Some(Ambiguous::Resend) && !last => {
@@ -123,7 +123,7 @@ impl Executor {
             }
             Verdict::Ambiguous => {
                 self.dead_letter(incoming, claim, Reason::UnknownEffect, failure)
-                    .await
+                    .await;
             }
         }
     }

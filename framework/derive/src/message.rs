@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Data, DeriveInput, Field, LitStr};
+use syn::{Attribute, Data, DeriveInput, LitStr};
 
 use crate::attributes::{self, Mistakes, Once, string};
 
@@ -114,17 +114,17 @@ fn incidental_fields(input: &DeriveInput, mistakes: &mut Mistakes) -> Vec<String
             continue;
         }
         match &field.ident {
-            Some(name) if !has_serde_attribute(field) => {
-                names.push(name.to_string().trim_start_matches("r#").to_owned())
+            Some(name) if !has_serde(&field.attrs, &["rename", "flatten"]) => {
+                names.push(name.to_string().trim_start_matches("r#").to_owned());
             }
             Some(name) => mistakes.at(
                 name,
-                "an incidental field goes by its own name on the wire: take `#[serde(…)]` off it",
+                "an incidental field goes by its own name on the wire: take `rename` and `flatten` off it",
             ),
             None => mistakes.at(field, "only named fields can be incidental"),
         }
     }
-    if let (Some(first), true) = (names.first(), has_serde_rename_all(input)) {
+    if let (Some(first), true) = (names.first(), has_serde(&input.attrs, &["rename_all"])) {
         mistakes.at(
             &input.ident,
             format!("`{first}` is incidental, so `#[serde(rename_all)]` can't be used here"),
@@ -133,40 +133,21 @@ fn incidental_fields(input: &DeriveInput, mistakes: &mut Mistakes) -> Vec<String
     names
 }
 
-/// `default` and `skip_serializing_if` keep the name; anything else may not.
-fn has_serde_attribute(field: &Field) -> bool {
-    let mut renamed = false;
-    for attribute in field
-        .attrs
+/// Whether serde is told one of `words`, which would change a field's name on the wire.
+fn has_serde(attributes: &[Attribute], words: &[&str]) -> bool {
+    let mut told = false;
+    for attribute in attributes
         .iter()
         .filter(|attribute| attribute.path().is_ident("serde"))
     {
         // What serde makes of its own attribute is for serde to say.
         let _ = attribute.parse_nested_meta(|meta| {
-            renamed |= meta.path.is_ident("rename") || meta.path.is_ident("flatten");
+            told |= words.iter().any(|word| meta.path.is_ident(word));
             if meta.input.peek(syn::Token![=]) {
                 meta.value()?.parse::<syn::Expr>()?;
             }
             Ok(())
         });
     }
-    renamed
-}
-
-fn has_serde_rename_all(input: &DeriveInput) -> bool {
-    let mut renamed = false;
-    for attribute in input
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("serde"))
-    {
-        let _ = attribute.parse_nested_meta(|meta| {
-            renamed |= meta.path.is_ident("rename_all");
-            if meta.input.peek(syn::Token![=]) {
-                meta.value()?.parse::<syn::Expr>()?;
-            }
-            Ok(())
-        });
-    }
-    renamed
+    told
 }
