@@ -343,19 +343,22 @@ fn checks(input: &DeriveInput, on: &Type, declared: &Declared) -> TokenStream {
         // `App::handler` asks for the same where the parameters are known.
         return TokenStream::new();
     }
-    let handles = quote_spanned! {on.span()=>
-        const _: () = {
-            const fn handles<H: ::postroom::Handle<#on>>() {}
-            handles::<#name>()
-        };
+    // Respanned, so that the compiler underlines the message that is not handled and not the whole type.
+    let name = Ident::new(&name.to_string(), on.span());
+    let verdict = if declared.ambiguous.value.is_some() {
+        quote_spanned!(on.span()=> let _ = can_be_ambiguous::<#name>();)
+    } else {
+        quote_spanned! {on.span()=> assert!(
+            !can_be_ambiguous::<#name>(),
+            "its error can be ambiguous: choose `ambiguous = Resend` or `ambiguous = Hold` in #[handler(...)]",
+        );}
     };
-    let policy = declared.ambiguous.value.is_none().then(|| {
-        quote_spanned! {on.span()=>
-            const _: () = assert!(
-                !<<#name as ::postroom::Handle<#on>>::Error as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS,
-                "its error can be ambiguous: choose `ambiguous = Resend` or `ambiguous = Hold` in #[handler(...)]",
-            );
-        }
-    });
-    quote!(#handles #policy)
+    quote_spanned! {on.span()=>
+        const _: () = {
+            const fn can_be_ambiguous<H: ::postroom::Handle<#on>>() -> bool {
+                <H::Error as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS
+            }
+            #verdict
+        };
+    }
 }

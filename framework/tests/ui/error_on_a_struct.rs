@@ -1,0 +1,5 @@
+#[derive(Debug, thiserror::Error, postroom::HandlerError)]
+#[error("it failed")]
+struct ConfirmError;
+
+fn main() {}

@@ -1,0 +1,31 @@
+use postroom::{Cx, CxError, Handle, Handler, Message};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = "orders.created", id = "orders.created.v1")]
+struct OrderCreated {
+    order: String,
+    weight: f64,
+}
+
+#[derive(Handler)]
+#[handler(
+    on = OrderCreated,
+    id = "confirm order",
+    idempotent(key = [order.len()], ttl = "a week"),
+    retry(max = 0, backoff = "15m..2s"),
+    timout = "30s",
+    concurrency = "8",
+    concurrency = 0,
+    ambiguous = Reconsider,
+)]
+struct ConfirmOrder;
+
+impl Handle<OrderCreated> for ConfirmOrder {
+    type Error = CxError;
+    async fn handle(&self, _: OrderCreated, _: &mut Cx<'_>) -> Result<(), CxError> {
+        Ok(())
+    }
+}
+
+fn main() {}

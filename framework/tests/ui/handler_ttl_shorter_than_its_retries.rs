@@ -1,0 +1,27 @@
+use postroom::{Cx, CxError, Handle, Handler, Message};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = "orders.created", id = "orders.created.v1")]
+struct OrderCreated {
+    order: String,
+    weight: f64,
+}
+
+#[derive(Handler)]
+#[handler(
+    on = OrderCreated,
+    id = "confirm-order",
+    idempotent(key = [order], ttl = "10m"),
+    retry(max = 8, backoff = "2s..15m"),
+)]
+struct ConfirmOrder;
+
+impl Handle<OrderCreated> for ConfirmOrder {
+    type Error = CxError;
+    async fn handle(&self, _: OrderCreated, _: &mut Cx<'_>) -> Result<(), CxError> {
+        Ok(())
+    }
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, postroom::Message)]
+struct OrderCreated {
+    order: String,
+}
+
+fn main() {}
