@@ -20,7 +20,7 @@ use crate::relay;
 use crate::runner;
 use crate::settings::Settings;
 use crate::spec::Spec;
-use crate::store::{Store, deliveries};
+use crate::store::{Store, deliveries, outbox};
 use crate::streams::{self, StreamSpec};
 
 /// Settled rows that have expired are looked for this often.
@@ -131,6 +131,11 @@ impl App {
             drain: self.settings.drain,
             store: self.store.clone(),
             bus: self.bus.clone(),
+            consumers: self
+                .handlers
+                .iter()
+                .map(|handler| consumer_of(handler.as_ref()))
+                .collect(),
         };
         let heartbeat = Heartbeat::default();
         running.keep(heartbeat.clone().run(self.store.clone(), running.closing.clone()));
@@ -145,7 +150,7 @@ impl App {
             running.keep(health::serve(address, store, bus, running.closing.clone()).await?);
         }
         for handler in self.handlers {
-            let stream = streams::for_subject(handler.subject()).name;
+            let (stream, _) = consumer_of(handler.as_ref());
             let (store, heartbeat, abort) = (self.store.clone(), heartbeat.clone(), running.abort.clone());
             let executor = Executor {
                 handler,
@@ -212,11 +217,32 @@ pub struct Running {
     drain: Duration,
     store: Store,
     bus: Bus,
+    /// Stream and durable name of each handler.
+    consumers: Vec<(String, &'static str)>,
 }
 
 impl Running {
     fn keep(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.keepers.spawn(task);
+    }
+
+    /// Whether everything that this process has taken up is settled and published: nothing in its outbox, nothing left
+    /// for its handlers. A service may find more work at any time.
+    ///
+    /// # Errors
+    /// When broker or database can't be asked.
+    pub async fn is_idle(&self) -> Result<bool> {
+        // Work leaves the outbox only into a stream, and a stream only into the outbox. So if the outbox is empty, then
+        // no handler has anything left, and nothing was added to the outbox meanwhile, there was nothing anywhere.
+        let commits = self.store.outbox_commits();
+        let mut tx = self.store.read().await?;
+        let waiting = outbox::backlog(&mut tx).await?.rows;
+        tx.rollback().await?;
+        let mut unsettled = 0;
+        for (stream, durable) in &self.consumers {
+            unsettled += self.bus.backlog(stream, durable).await?;
+        }
+        Ok(waiting == 0 && unsettled == 0 && self.store.outbox_commits() == commits)
     }
 
     /// Stops gracefully: takes no more messages, lets handlers finish within the drain limit, puts back what is cut off,
@@ -248,6 +274,10 @@ impl Running {
         self.bus.flush().await;
         self.store.close().await;
     }
+}
+
+fn consumer_of(handler: &dyn AnyHandler) -> (String, &'static str) {
+    (streams::for_subject(handler.subject()).name, handler.policy().id)
 }
 
 async fn purge(store: Store, stop: CancellationToken) {

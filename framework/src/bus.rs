@@ -192,6 +192,23 @@ impl Bus {
         })
     }
 
+    /// How much the consumer `durable` has still to do.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or has no such consumer.
+    pub async fn backlog(&self, stream: &str, durable: &str) -> Result<u64, BusError> {
+        let consumer: PullConsumer = self
+            .jetstream
+            .get_consumer_from_stream(durable, stream)
+            .await
+            .map_err(|error| BusError::Consumer {
+                consumer: durable.to_owned(),
+                reason: with_causes(&error),
+            })?;
+        let info = consumer.cached_info();
+        Ok(info.num_pending + info.num_ack_pending as u64)
+    }
+
     /// Publishes all rows at once, then waits for each to be confirmed as stored.
     pub(crate) async fn publish_all(&self, rows: &[OutboxRow]) -> Vec<Result<(), BusError>> {
         let mut sent = Vec::with_capacity(rows.len());

@@ -15,6 +15,7 @@ CREATE TABLE deliveries (
     retry_at    BIGINT,                     -- due then, in states retry_at and unknown
     attempts    BIGINT NOT NULL,            -- counted before the handler runs
     crashes     BIGINT NOT NULL,            -- leases that ran out: the process died or was cut off
+    duplicates  BIGINT NOT NULL DEFAULT 0,  -- deliveries that came after it was settled, and were suppressed
     fingerprint TEXT   NOT NULL,            -- SHA-256 of the payload; the same key with another one is refused
     effect_id   TEXT,                       -- an effect outside SQL that began and has no verdict yet
     result      TEXT,                       -- JSON, given back to duplicates

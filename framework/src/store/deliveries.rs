@@ -98,6 +98,9 @@ SELECT state, fingerprint, result,
     CASE WHEN state IN ('retry_at', 'unknown') THEN retry_at ELSE lease_until END - (SELECT now_ms FROM clock) AS wait_ms
 FROM deliveries WHERE scope = $1 AND key = $2";
 
+const COUNT_DUPLICATE: &str =
+    "UPDATE deliveries SET duplicates = duplicates + 1 WHERE scope = $1 AND key = $2";
+
 /// Claims the work for this process, or says why not.
 pub(crate) async fn claim(
     tx: &mut Tx,
@@ -144,7 +147,10 @@ async fn refused(tx: &mut Tx, scope: &str, key: &Key, fingerprint: &str) -> Resu
         None => Claim::Later(Duration::ZERO),
         Some((_, theirs, _, _)) if theirs != fingerprint => Claim::KeyReused,
         Some((state, _, result, wait_ms)) => match state.as_str() {
-            "done" | "discarded" => Claim::Done { result },
+            "done" | "discarded" => {
+                execute!(tx, COUNT_DUPLICATE, scope, key.as_str())?;
+                Claim::Done { result }
+            }
             "dead" => Claim::Dead,
             _ => Claim::Later(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0))),
         },

@@ -16,6 +16,7 @@ mod tx;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::{PgPool, SqlitePool};
 use tokio::sync::Notify;
@@ -32,7 +33,21 @@ pub use tx::{Connection, Tx};
 pub struct Store {
     pool: Pool,
     owner: Owner,
-    bell: Arc<Notify>,
+    bell: Arc<Bell>,
+}
+
+/// Rung by each commit that has left something in the outbox.
+#[derive(Debug, Default)]
+struct Bell {
+    notify: Notify,
+    rung: AtomicU64,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.rung.fetch_add(1, Ordering::Relaxed);
+        self.notify.notify_one();
+    }
 }
 
 #[derive(Clone)]
@@ -105,7 +120,12 @@ impl Store {
 
     /// Waits until a transaction with outbox rows has committed in this process.
     pub(crate) async fn outbox_bell(&self) {
-        self.bell.notified().await;
+        self.bell.notify.notified().await;
+    }
+
+    /// How many transactions of this process have left something in the outbox.
+    pub(crate) fn outbox_commits(&self) -> u64 {
+        self.bell.rung.load(Ordering::Relaxed)
     }
 
     /// Closes the connections, letting running transactions finish.

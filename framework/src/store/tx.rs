@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use sqlx::{Postgres, Sqlite, Transaction};
-use tokio::sync::Notify;
 
 use super::dead_letters::{self, Letter};
 use super::outbox::{self, OutboxRow};
-use super::{Owner, StoreError};
+use super::{Bell, Owner, StoreError};
 use crate::message::Message;
 
 /// A transaction of the [`Store`](super::Store): what is published and dead-lettered in it happens with the rest of it,
@@ -16,7 +15,7 @@ use crate::message::Message;
 pub struct Tx {
     pub(crate) connection: Connection,
     owner: Owner,
-    bell: Arc<Notify>,
+    bell: Arc<Bell>,
     has_mail: bool,
 }
 
@@ -68,7 +67,7 @@ macro_rules! execute {
 }
 
 impl Tx {
-    pub(super) fn new(connection: Connection, owner: Owner, bell: Arc<Notify>) -> Self {
+    pub(super) fn new(connection: Connection, owner: Owner, bell: Arc<Bell>) -> Self {
         Self {
             connection,
             owner,
@@ -124,7 +123,7 @@ impl Tx {
             Connection::Postgres(transaction) => transaction.commit().await?,
         }
         if self.has_mail {
-            self.bell.notify_one();
+            self.bell.ring();
         }
         Ok(())
     }
