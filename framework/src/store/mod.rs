@@ -84,7 +84,7 @@ impl Store {
         Ok(Self {
             pool,
             owner: Owner::new(),
-            bell: Arc::new(Notify::new()),
+            bell: Arc::default(),
         })
     }
 
