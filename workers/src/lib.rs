@@ -8,10 +8,12 @@
 //! mime       raw bytes → summary, pure
 //! blob       the raw messages on disk
 //! tls        rustls for IMAP and SMTP alike
+//! demo       the mails that the demo runs on
 //! devmail    a development mailbox: IMAP and SMTP with faults on demand
 //! ```
 
 pub mod blob;
+pub mod demo;
 pub mod devmail;
 pub mod ingest;
 pub mod messages;

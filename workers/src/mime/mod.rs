@@ -7,7 +7,7 @@
 mod address;
 mod automatic;
 mod header;
-mod outline;
+pub(crate) mod outline;
 mod text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -16,7 +16,7 @@ pub(super) fn header_len(raw: &[u8]) -> usize {
 
 /// Counts lines that could start a Content-Type field, in the header and everywhere below it. No level of nesting
 /// comes without one, so this bounds depth before anything is parsed.
-pub(super) fn count_content_types(raw: &[u8]) -> usize {
+pub(crate) fn count_content_types(raw: &[u8]) -> usize {
     lines(raw)
         .filter(|(_, line)| starts_field(line, b"content-type"))
         .count()
@@ -26,7 +26,7 @@ pub(super) fn count_content_types(raw: &[u8]) -> usize {
 ///
 /// RFC 2046 forbids such encoding of `message/rfc822`, and what hides inside would escape every cap above. One byte
 /// of the encoding's field name is changed, so that the part is listed as the attachment that it is.
-pub(super) fn mask_encoded_messages(raw: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn mask_encoded_messages(raw: &[u8]) -> Cow<'_, [u8]> {
     let mut masked = Cow::Borrowed(raw);
     let mut block = Block::default();
     for (at, line) in lines(raw) {

@@ -3,6 +3,7 @@
 use async_imap::Session;
 use async_imap::extensions::idle::IdleResponse;
 use futures_util::TryStreamExt;
+use postroom_workers::demo::corpus::corpus;
 use tokio::net::TcpStream;
 
 use super::{DevMail, mail, start};
@@ -165,5 +166,36 @@ async fn idle_hears_of_new_mail() {
     assert!(matches!(news.unwrap(), IdleResponse::NewData(_)));
     let mut session = idle.done().await.unwrap();
     assert_eq!(subjects(&mut session).await, [(1, "one".to_owned())]);
+    devmail.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_whole_corpus_goes_through_unchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    let devmail = start(dir.path(), &[]).await;
+    let corpus = corpus();
+    for mail in &corpus {
+        devmail.deliver("alice", mail.raw.to_vec()).await.unwrap();
+    }
+    let mut session = login(&devmail).await;
+    session.select("INBOX").await.unwrap();
+    let asked = "(UID RFC822.SIZE ENVELOPE BODYSTRUCTURE BODY.PEEK[])";
+    let fetches: Vec<_> = session
+        .uid_fetch("1:*", asked)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(fetches.len(), corpus.len());
+    for (fetch, mail) in fetches.iter().zip(&corpus) {
+        assert!(fetch.body().unwrap_or_default() == &mail.raw[..], "{}", mail.name);
+        assert_eq!(fetch.size, u32::try_from(mail.raw.len()).ok(), "{}", mail.name);
+        assert!(
+            fetch.envelope().is_some() && fetch.bodystructure().is_some(),
+            "{}",
+            mail.name
+        );
+    }
     devmail.shutdown().await;
 }

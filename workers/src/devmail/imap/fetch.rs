@@ -1,5 +1,7 @@
 //! What FETCH says about one message. No sockets, no files: the message comes in as bytes.
 
+use std::cell::OnceCell;
+
 use imap_next::imap_types::core::{AString, Literal, NString, Vec1};
 use imap_next::imap_types::datetime::DateTime;
 use imap_next::imap_types::fetch::{
@@ -8,7 +10,7 @@ use imap_next::imap_types::fetch::{
 
 use super::flags;
 use super::header;
-use super::mime::Mime;
+use super::mime::{self, Mime};
 use crate::devmail::folder::{Message, Uid};
 
 /// The items asked for, macros expanded. UID FETCH always tells the UID.
@@ -50,8 +52,8 @@ pub(super) fn marks_seen(name: &Name<'_>) -> bool {
 
 /// The answers, in the order asked.
 pub(super) fn items(names: &[Name<'static>], uid: Uid, message: &Message, raw: &[u8]) -> Vec<Item<'static>> {
-    let mime = std::cell::OnceCell::new();
-    let mime = || mime.get_or_init(|| Mime::parse(raw));
+    let (masked, mime) = (OnceCell::new(), OnceCell::new());
+    let mime = || mime.get_or_init(|| Mime::parse(raw, masked.get_or_init(|| mime::masked(raw))));
     names
         .iter()
         .filter_map(|name| item(name, uid, message, raw, mime))

@@ -1,5 +1,6 @@
 //! A message as IMAP numbers its parts (RFC 3501 6.4.5): ENVELOPE, BODYSTRUCTURE and `BODY[1.2.MIME]`.
 
+use std::borrow::Cow;
 use std::panic::catch_unwind;
 
 use imap_next::imap_types::body::{BasicFields, Body, BodyStructure, SpecificFields};
@@ -8,10 +9,20 @@ use imap_next::imap_types::envelope::Envelope;
 use imap_next::imap_types::fetch::Part;
 use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
-use super::envelope;
+use super::{envelope, header};
+use crate::mime::outline;
+
+/// Depth takes a Content-Type at each level, and the parser's data is dropped recursively: this bounds its stack.
+const MAX_CONTENT_TYPES: usize = 1_000;
 
 /// Nesting that a person could have meant. Deeper parts are shown as one opaque part, and no client's stack is at risk.
 const MAX_DEPTH: usize = 100;
+
+/// The message with encoded `message/*` parts left undecoded: their insides have no part numbers in IMAP either.
+/// No byte moves, so offsets hold in both.
+pub(super) fn masked(raw: &[u8]) -> Cow<'_, [u8]> {
+    outline::mask_encoded_messages(raw)
+}
 
 pub(super) struct Mime<'m> {
     raw: &'m [u8],
@@ -26,9 +37,13 @@ struct Node<'n, 'm> {
 }
 
 impl<'m> Mime<'m> {
-    pub(super) fn parse(raw: &'m [u8]) -> Self {
-        // The parser reads what anybody may have sent; should it ever panic, the message has no structure to show.
-        let message = catch_unwind(|| MessageParser::default().parse(raw))
+    /// Takes what [`masked`] made of `raw`. What is hostile by its number of parts, or makes the parser panic, has no
+    /// structure to show.
+    pub(super) fn parse(raw: &'m [u8], masked: &'m [u8]) -> Self {
+        if outline::count_content_types(raw) > MAX_CONTENT_TYPES {
+            return Self { raw, message: None };
+        }
+        let message = catch_unwind(|| MessageParser::default().parse(masked))
             .ok()
             .flatten();
         Self { raw, message }
@@ -47,7 +62,7 @@ impl<'m> Mime<'m> {
                 },
                 0,
             ),
-            None => opaque(0),
+            None => opaque(size(header::split(self.raw).1)),
         }
     }
 

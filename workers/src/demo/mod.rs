@@ -1,0 +1,3 @@
+//! What `postroom demo` shows itself with.
+
+pub mod corpus;
