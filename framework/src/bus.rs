@@ -1,13 +1,14 @@
 //! The broker, through the NATS wire protocol. The only file that names the client crate.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::{Context, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -353,7 +354,10 @@ impl Receipt {
 fn outbound(row: &OutboxRow) -> PublishMessage {
     let mut map = HeaderMap::new();
     for (name, value) in row.headers.iter() {
-        map.append(name, value);
+        // A dead letter carries names that its sender chose; what the protocol can't carry stays in the table.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value)) {
+            map.append(name, value);
+        }
     }
     map.insert(headers::MSG_ID, row.id.as_str());
     PublishMessage::build()

@@ -18,6 +18,8 @@ pub const DEAD_LETTER: &str = "Postroom-Dead-Letter";
 pub const REASON: &str = "Postroom-Reason";
 /// On a dead letter: the last error.
 pub const ERROR: &str = "Postroom-Error";
+/// On a dead letter whose payload is too large to travel with the letter's headers: `in the table`.
+pub const PAYLOAD: &str = "Postroom-Payload";
 /// On a dead letter: how often it was tried.
 pub const ATTEMPTS: &str = "Postroom-Attempts";
 /// On a dead letter: the subject it came on.

@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 
 use uuid::Uuid;
 
+use crate::fingerprint;
+
 /// An idempotency key, as kept in `deliveries.key`: its parts in order, joined so that no two lists of parts meet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key(String);
@@ -33,7 +35,7 @@ impl Key {
                 }
             }
         }
-        Self(text)
+        Self(bounded(text))
     }
 
     /// A key that is already in its stored form.
@@ -52,6 +54,19 @@ impl Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A key is indexed, and Postgres indexes no more than 2.7 kB; a Message-ID can be as long as its sender likes.
+const MAX_LEN: usize = 512;
+/// Of a longer key, this much stays readable before its hash.
+const READABLE_LEN: usize = 256;
+
+fn bounded(text: String) -> String {
+    if text.len() <= MAX_LEN {
+        return text;
+    }
+    let hash = fingerprint::of_payload(text.as_bytes(), &[]);
+    format!("{}~{hash}", &text[..text.floor_char_boundary(READABLE_LEN)])
 }
 
 /// What may be part of a key: values whose text is one for equal values. Floats and maps are not.
@@ -98,5 +113,15 @@ mod tests {
         check(&[&"a\0b"], "a%00b");
         check(&[&Some("x"), &None::<u8>], "+x/-");
         check(&[&-3_i64, &true], "-3/true");
+    }
+
+    #[test]
+    fn a_long_key_is_hashed_and_still_tells_apart() {
+        let at = "x".repeat(MAX_LEN);
+        assert_eq!(Key::of(&[&at]).as_str(), at);
+        let (one, two) = (format!("{at}1"), format!("{at}2"));
+        assert_ne!(Key::of(&[&one]), Key::of(&[&two]));
+        let wide = "é".repeat(MAX_LEN);
+        assert!(Key::of(&[&one]).as_str().len() <= MAX_LEN && Key::of(&[&wide]).as_str().len() <= MAX_LEN);
     }
 }

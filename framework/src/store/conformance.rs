@@ -84,6 +84,7 @@ on_both![
     a_letter_is_in_the_table_and_in_the_outbox_or_in_neither,
     a_lease_has_one_holder,
     hostile_text_is_kept_out_of_nobodys_way,
+    a_letter_too_large_for_the_stream_is_whole_in_the_table,
 ];
 
 async fn claim_as(store: &Store, key: &str, print: &str, lease: Duration, ttl: Duration) -> Claim {
@@ -603,4 +604,29 @@ async fn hostile_text_is_kept_out_of_nobodys_way(fresh: Fresh) {
         .await)
     .expect("the table is still there");
     assert_eq!(count, 1);
+}
+
+async fn a_letter_too_large_for_the_stream_is_whole_in_the_table(fresh: Fresh) {
+    let store = fresh.open().await;
+    for (key, size, travels) in [
+        ("at", outbox::MAX_PAYLOAD, true),
+        ("past", outbox::MAX_PAYLOAD + 1, false),
+    ] {
+        let work = granted(&store, key).await;
+        let large = Letter {
+            payload: vec![b'x'; size],
+            ..letter(&work.lease.key)
+        };
+        let id = bury(&store, &work, &large).await;
+        assert_eq!(found(&store, &id).await.payload.len(), size);
+        let row = taken(&store).await.pop().expect("the letter");
+        assert_eq!(row.payload.len(), if travels { size } else { 0 });
+        assert_eq!(
+            row.headers.get(headers::PAYLOAD),
+            (!travels).then_some("in the table")
+        );
+        let mut tx = store.begin().await.expect("begin");
+        outbox::delete(&mut tx, &row.id).await.expect("delete");
+        tx.commit().await.expect("commit");
+    }
 }

@@ -9,12 +9,15 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::deliveries::{self, FailedAttempt, write_history};
-use super::outbox::OutboxRow;
+use super::outbox::{MAX_PAYLOAD, OutboxRow};
 use super::{Store, StoreError, Tx};
 use crate::fingerprint;
 use crate::headers::{self, Headers};
 use crate::streams::DEAD_LETTER_SUBJECT;
 use crate::{execute, on_tx};
+
+/// Of a long error, so much goes into the letter's header; the table has all of it.
+const MAX_ERROR_HEADER: usize = 1024;
 
 /// Why a message is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,18 +91,30 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// The letter as a message on `emails.dlq`: the payload untouched, the story in the headers.
+    /// The letter as a message on `emails.dlq`: the payload untouched, the story in the headers. A payload that doesn't
+    /// fit beside them stays in the table alone, and the letter says so.
     pub(crate) fn as_outbox_row(&self, id: &str) -> OutboxRow {
         let mut headers = self.headers.for_resending();
         headers.set(headers::DEAD_LETTER, id);
         headers.set(headers::REASON, self.reason.as_str());
-        headers.set(headers::ERROR, self.error.as_str());
+        headers.set(
+            headers::ERROR,
+            &self.error[..self.error.floor_char_boundary(MAX_ERROR_HEADER)],
+        );
         headers.set(headers::HANDLER, self.handler.as_str());
         headers.set(headers::ATTEMPTS, self.attempts.to_string());
         headers.set(headers::SUBJECT, self.subject.as_str());
         headers.set(headers::STREAM, self.stream.as_str());
         headers.set(headers::STREAM_SEQUENCE, self.stream_seq.to_string());
-        OutboxRow::new(DEAD_LETTER_SUBJECT, headers, self.payload.clone())
+        let fits = self.payload.len() <= MAX_PAYLOAD;
+        if !fits {
+            headers.set(headers::PAYLOAD, "in the table");
+        }
+        OutboxRow::new(
+            DEAD_LETTER_SUBJECT,
+            headers,
+            if fits { self.payload.clone() } else { Vec::new() },
+        )
     }
 }
 

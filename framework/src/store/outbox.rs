@@ -11,8 +11,9 @@ use crate::headers::{self, Headers};
 use crate::message::Message;
 use crate::{execute, on_tx};
 
-/// The default `max_payload` of a NATS server: a larger message would stay in the outbox for ever.
-pub const MAX_PAYLOAD: usize = 1024 * 1024;
+/// What fits with its headers, and with those of the dead letter it may become, into the `max_payload` of a NATS server at
+/// its defaults, 1 MiB: a larger message would stay in the outbox for ever.
+pub const MAX_PAYLOAD: usize = (1024 - 64) * 1024;
 
 /// One message to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
