@@ -7,6 +7,7 @@
 //! send       `actions.send` → SMTP → `emails.sent` or `emails.failed`
 //! mime       raw bytes → summary, pure
 //! blob       the raw messages on disk
+//! store      the workers' own tables
 //! tls        rustls for IMAP and SMTP alike
 //! demo       the mails that the demo runs on
 //! devmail    a development mailbox: IMAP and SMTP with faults on demand
@@ -20,4 +21,5 @@ pub mod messages;
 pub mod mime;
 pub mod reply;
 pub mod send;
+pub mod store;
 pub mod tls;

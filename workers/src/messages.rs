@@ -167,7 +167,7 @@ pub struct NewMail {
     pub received_at: Timestamp,
 }
 
-/// A mail that is safe in the blob store but could not be parsed: `inbox.unreadable`.
+/// A mail that could not be parsed, or not even be fetched: `inbox.unreadable`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
 #[message(subject = "inbox.unreadable", id = "inbox.unreadable.v1")]
 pub struct UnreadableMail {
@@ -176,19 +176,24 @@ pub struct UnreadableMail {
     pub mailbox: String,
     pub uidvalidity: u32,
     pub uid: u32,
-    pub raw: BlobRef,
+    /// Absent when the server never gave the mail out.
+    #[serde(default)]
+    pub raw: Option<BlobRef>,
     pub received_at: Timestamp,
-    /// What the parser said.
+    /// What the parser or the server said.
     pub reason: String,
 }
 
-/// Answer the mail of this event: `actions.reply`. Recipients, subject and threading come from the stored mail.
+/// Answer the mail of this event: `actions.reply`. Recipient, subject and threading come from the stored mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
 #[message(subject = "actions.reply", id = "actions.reply.v1")]
 pub struct Reply {
     pub account: String,
     pub event_id: Uuid,
     pub text: String,
+    /// No person wrote this text: it goes out marked as an automatic reply, and never to another machine.
+    #[serde(default)]
+    pub automatic: bool,
 }
 
 /// Send this mail: `actions.send`. Everything that ends up in the bytes is fixed here, before the first try.

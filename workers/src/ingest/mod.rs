@@ -1,7 +1,29 @@
 //! Mailbox → blob store and `inbox.new`, each mail once.
 //!
 //! ```text
-//! imap   the protocol: commands, deadlines, IDLE
+//! watch       one mailbox, for ever: lease, connection, back-off
+//! checkpoint  what the server says against what is known: epochs, discovery
+//! settle      one batch of mails: fetch, store, parse, and one transaction with all that was decided
+//! found       a copy of a mail, and the messages that come of it
+//! reparse     the handler that gives unreadable mails another chance
+//! lease       one process per mailbox, fenced
+//! backoff     how long to wait before the next connection, pure
+//! imap        the protocol: commands, deadlines, IDLE
 //! ```
+//!
+//! A mail's row is written before the checkpoint moves past it, and its event is put into the outbox by the transaction
+//! that settles the row. A crash anywhere leaves a row that is still `discovered`, and the work is done again.
 
+mod backoff;
+mod checkpoint;
+mod error;
+mod found;
 pub mod imap;
+mod lease;
+mod reparse;
+mod settle;
+mod watch;
+
+pub use error::IngestError;
+pub use reparse::{Reparse, ReparseError};
+pub use watch::{Ingest, Pace, Start, Watched};

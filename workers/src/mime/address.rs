@@ -31,7 +31,7 @@ fn mailbox(addr: &Addr<'_>) -> Option<Mailbox> {
             .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
         && !address.chars().any(|c| c.is_control() || c.is_whitespace());
     usable.then(|| Mailbox {
-        name: addr.name().map(text::line).filter(|name| !name.is_empty()),
+        name: addr.name().map(text::name).filter(|name| !name.is_empty()),
         address: address.to_owned(),
     })
 }

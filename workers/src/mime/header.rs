@@ -8,10 +8,10 @@ use mail_parser::Message;
 use super::outline::header_len;
 use super::text;
 
-/// RFC 5322 lines have 998 octets at most, and an id is part of one.
-const MAX_ID_CHARS: usize = 998;
+/// Real ids have a hundred characters at most.
+const MAX_ID_CHARS: usize = 500;
 /// A thread longer than this keeps its root and its newest members.
-const MAX_REFERENCES: usize = 100;
+const MAX_REFERENCES: usize = 50;
 
 /// Rewrites header lines that are neither ASCII nor UTF-8, which the standard forbids and old mailers send.
 ///
@@ -151,8 +151,8 @@ mod tests {
         let kept = references(&value);
         assert_eq!(kept.len(), MAX_REFERENCES);
         assert_eq!(kept[0], "0@x");
-        assert_eq!(kept[1], "401@x");
-        assert_eq!(kept[99], "499@x");
+        assert_eq!(kept[1], "451@x");
+        assert_eq!(kept[49], "499@x");
     }
 
     #[test]

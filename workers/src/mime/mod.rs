@@ -28,7 +28,7 @@ pub const MAX_NESTING: usize = 50;
 /// Enough for rules and for quoting, while a page of events still fits one broker message.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 /// Longer lists of addresses or attachments are cut in the summary; the raw message has them all.
-pub const MAX_LISTED: usize = 100;
+pub const MAX_LISTED: usize = 50;
 
 /// What an event tells about a mail.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,9 +184,9 @@ fn attachments(message: &Message<'_>) -> Vec<Attachment> {
             Attachment {
                 name: part
                     .attachment_name()
-                    .map(text::line)
+                    .map(text::name)
                     .filter(|name| !name.is_empty()),
-                content_type: text::line(&content_type.to_ascii_lowercase()),
+                content_type: text::name(&content_type.to_ascii_lowercase()),
                 size: size as u64,
             }
         })

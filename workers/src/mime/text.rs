@@ -4,15 +4,26 @@ use mail_parser::Message;
 
 use super::MAX_TEXT_BYTES;
 
-/// Longer than any subject or name that a client shows.
+/// Longer than any subject that a client shows.
 const MAX_LINE_CHARS: usize = 500;
+/// Names come by the dozen.
+const MAX_NAME_CHARS: usize = 200;
 
-/// One line without control characters: subjects, names.
+/// One line without control characters.
 pub(super) fn line(text: &str) -> String {
+    cleaned(text, MAX_LINE_CHARS)
+}
+
+/// The name of a person, a file or a type.
+pub(super) fn name(text: &str) -> String {
+    cleaned(text, MAX_NAME_CHARS)
+}
+
+fn cleaned(text: &str, limit: usize) -> String {
     let cleaned: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_LINE_CHARS)
+        .take(limit)
         .collect();
     cleaned.trim().to_owned()
 }

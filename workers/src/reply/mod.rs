@@ -1,1 +1,21 @@
-//! x
+//! `inbox.new` → `actions.reply` → `actions.send`.
+//!
+//! ```text
+//! rules      which mails are answered by themselves, and with what; pure
+//! loops      which mails must never be (RFC 3834); pure
+//! compose    recipient, subject, quoting; pure
+//! threading  Message-ID, In-Reply-To, References; pure
+//! answer     the two handlers
+//! ```
+
+mod answer;
+mod compose;
+mod loops;
+pub mod rules;
+mod threading;
+
+pub use answer::{AutoReply, ComposeError, ComposeReply, Identity};
+pub use compose::{Composed, NoRecipient, compose};
+pub use loops::{Silence, may_answer};
+pub use rules::{Rule, RuleError, Rules};
+pub use threading::message_id;

@@ -1,9 +1,13 @@
 //! `actions.send` → SMTP → `emails.sent` or `emails.failed`.
 //!
 //! ```text
+//! deliver   the handler: what each outcome means for the mail
 //! message   payload → bytes, the same every time; pure
 //! smtp      one transaction, step by step, with a verdict that tells sent, not sent and unknown apart
 //! ```
 
+mod deliver;
 pub mod message;
 pub mod smtp;
+
+pub use deliver::{OnUnknown, Outbound, SendError, SendMail};

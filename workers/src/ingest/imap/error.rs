@@ -12,7 +12,8 @@ pub enum Refusal {
     Bad,
 }
 
-/// An IMAP exchange failed. After anything but [`ImapError::Refused`] the connection is of no more use.
+/// An IMAP exchange failed. After anything that is no
+/// [refusal](ImapError::is_refusal) the connection is of no more use.
 #[derive(Debug, thiserror::Error)]
 pub enum ImapError {
     #[error(transparent)]
@@ -27,6 +28,8 @@ pub enum ImapError {
         refusal: Refusal,
         text: String,
     },
+    #[error("the server lists mail {uid} but gives no body for it")]
+    NoBody { uid: u32 },
     #[error("the server said goodbye during {command}: {text}")]
     Bye { command: &'static str, text: String },
     #[error("the server closed the connection during {command}")]
@@ -51,8 +54,8 @@ impl ImapError {
         matches!(self, Self::LoginRefused { .. } | Self::LoginDisabled)
     }
 
-    /// The command was refused but the connection is in order.
+    /// The server will not do this, but the connection is in order.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+        matches!(self, Self::Refused { .. } | Self::NoBody { .. })
     }
 }

@@ -94,6 +94,11 @@ impl Session {
         self.can_idle
     }
 
+    /// The server refused IDLE after all.
+    pub fn forgo_idle(&mut self) {
+        self.can_idle = false;
+    }
+
     /// Selects the mailbox. A server that names no UIDVALIDITY keeps no UIDs that could be remembered.
     pub async fn select(&mut self, mailbox: &str) -> Result<Selected, ImapError> {
         let answer = self

@@ -115,6 +115,14 @@ pub(super) fn refusal(phase: Phase, error: &lettre::transport::smtp::Error) -> O
     })
 }
 
+/// Reads code and enhanced status back out of a refusal's own words, for where only those were kept.
+pub fn refusal_in(text: &str) -> Option<(u16, Option<String>)> {
+    let (_, reply) = text.split_once("the relay answered ")?;
+    let (_, reply) = reply.split_once(" with ")?;
+    let code = reply.get(..3)?.parse().ok()?;
+    Some((code, enhanced(code, reply.get(4..).unwrap_or_default())))
+}
+
 /// `5.1.1` at the beginning of the text, of the same class as the code (RFC 3463, RFC 2034).
 pub(super) fn enhanced(code: u16, text: &str) -> Option<String> {
     let status = text.split_whitespace().next()?;
@@ -154,6 +162,31 @@ mod tests {
         check(550, "5.1 short", None);
         check(550, "5.1.1234 long", None);
         check(550, "", None);
+    }
+
+    #[test]
+    fn a_refusal_can_be_read_back() {
+        let refused = |code, text: &str| {
+            let text = text.to_owned();
+            SmtpError::Refused {
+                phase: Phase::Content,
+                code,
+                enhanced: enhanced(code, &text),
+                text,
+            }
+        };
+        let check = |error: &dyn fmt::Display, expect| assert_eq!(refusal_in(&error.to_string()), expect);
+        check(
+            &refused(550, "5.1.1 no such user"),
+            Some((550, Some("5.1.1".to_owned()))),
+        );
+        check(&refused(554, "with care"), Some((554, None)));
+        check(&refused(421, ""), Some((421, None)));
+        check(
+            &format!("given up: {}", refused(451, "4.7.1 later")),
+            Some((451, Some("4.7.1".to_owned()))),
+        );
+        check(&"no account", None);
     }
 
     #[test]

@@ -15,9 +15,9 @@
 mod error;
 mod starttls;
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -27,7 +27,7 @@ use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter,
 use lettre::transport::smtp::response::Response;
 use tokio::time::timeout;
 
-pub use self::error::{Phase, SmtpError};
+pub use self::error::{Phase, SmtpError, refusal_in};
 use self::error::{SMTPUTF8, clip, enhanced, refusal};
 use self::starttls::SmtpStream;
 use super::message::Outgoing;
@@ -199,21 +199,21 @@ impl Offer {
         // lettre ends the content with CRLF and dot whatever came before.
         let bytes = bytes.strip_suffix(b"\r\n").unwrap_or(bytes);
         // lettre asks for the next piece once more before it writes the final dot.
-        let dotted = Cell::new(false);
+        let dotted = AtomicBool::new(false);
         let mut pieces = bytes.chunks(CHUNK);
         let pieces = std::iter::from_fn(|| {
             let piece = pieces.next();
-            dotted.set(piece.is_none());
+            dotted.store(piece.is_none(), Ordering::Relaxed);
             piece
         });
         let result = {
             let mut writing = std::pin::pin!(self.relay.connection.message_iter(pieces));
             match timeout(content, &mut writing).await {
-                Err(_) if dotted.get() => timeout(verdict, &mut writing).await,
+                Err(_) if dotted.load(Ordering::Relaxed) => timeout(verdict, &mut writing).await,
                 result => result,
             }
         };
-        let failed = |what: String| match dotted.get() {
+        let failed = |what: String| match dotted.load(Ordering::Relaxed) {
             true => SmtpError::Unknown { what },
             false => SmtpError::Lost {
                 phase: Phase::Content,

@@ -1,0 +1,95 @@
+//! Another chance for mails that could not be read: after a better parser, or by a person's replay.
+
+use std::time::Duration;
+
+use postroom::{Cx, CxError, Handle, Handler, HandlerError, Key, Spec};
+
+use super::found::Found;
+use super::settle::parse;
+use crate::blob::{BlobError, BlobStore};
+use crate::messages::UnreadableMail;
+use crate::store::mails::{self, Kept, State};
+
+pub(super) const ID: &str = "ingest-reparse";
+
+/// Parses the stored mail once more and announces it. A mail that was never fetched is put back for ingest to fetch.
+#[derive(Debug)]
+pub struct Reparse {
+    blobs: BlobStore,
+}
+
+/// Why the mail is still unread.
+#[derive(Debug, thiserror::Error, HandlerError)]
+pub enum ReparseError {
+    #[error("{0}")]
+    #[on(dead_letter)]
+    Unreadable(String),
+    #[error("the mail was never fetched, and the server has given its UID to another mail since")]
+    #[on(dead_letter)]
+    NotFetched,
+    #[error("the stored mail is missing or damaged")]
+    #[on(dead_letter)]
+    Lost(#[source] BlobError),
+    #[error(transparent)]
+    #[on(retry)]
+    Blob(BlobError),
+    #[error(transparent)]
+    #[on(inherit)]
+    Cx(#[from] CxError),
+}
+
+impl Reparse {
+    pub fn new(blobs: BlobStore) -> Self {
+        Self { blobs }
+    }
+}
+
+impl Handler for Reparse {
+    type Message = UnreadableMail;
+
+    fn spec() -> Spec<UnreadableMail> {
+        /// As long as events are kept.
+        const TTL: Duration = Duration::from_secs(14 * 24 * 3600);
+        Spec::new(ID)
+            .idempotent(|mail: &UnreadableMail| Key::of(&[&mail.event_id]), TTL)
+            .retry(8, Duration::from_secs(2), Duration::from_secs(900))
+            .timeout(Duration::from_secs(120))
+            .concurrency(2)
+    }
+}
+
+impl Handle<UnreadableMail> for Reparse {
+    type Error = ReparseError;
+
+    async fn handle(&self, mail: UnreadableMail, cx: &mut Cx<'_>) -> Result<(), ReparseError> {
+        let found = Found::again(&mail);
+        let Some(raw) = mail.raw else {
+            let returned = mails::return_to_queue(cx.tx().await?, mail.event_id)
+                .await
+                .map_err(CxError::from)?;
+            return if returned {
+                Ok(())
+            } else {
+                Err(ReparseError::NotFetched)
+            };
+        };
+        let bytes = self.blobs.get(&raw).await.map_err(|error| match error {
+            BlobError::Io { .. } | BlobError::Interrupted => ReparseError::Blob(error),
+            lost => ReparseError::Lost(lost),
+        })?;
+        let summary = parse(bytes, raw.sha256.clone())
+            .await
+            .map_err(ReparseError::Unreadable)?;
+        let mail = found.announce(raw, summary);
+        let kept = Kept {
+            raw: Some(&mail.raw),
+            summary: Some(&mail),
+            error: None,
+        };
+        let settled = mails::settle(cx.tx().await?, mail.event_id, State::Published, kept).await;
+        if settled.map_err(CxError::from)? {
+            cx.publish(&mail).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! One mailbox, watched for ever: lease, connection, mails, waiting; and after trouble, all of it again.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use postroom::{CancellationToken, Store};
+use serde::{Deserialize, Serialize};
+
+use super::backoff::Backoff;
+use super::error::IngestError;
+use super::imap::{IdleEnd, ImapError, MAX_IDLE, Session};
+use super::lease::{ASK_AGAIN, Lease};
+use super::{checkpoint, settle};
+use crate::blob::BlobStore;
+use crate::store::mails::State;
+use crate::tls::{Dialer, Endpoint};
+
+/// Which mails count when a mailbox is looked at for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// Those that arrive from now on.
+    #[default]
+    New,
+    /// Those that are there already, too.
+    All,
+}
+
+/// How often and how patiently the server is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// IDLE is re-issued, and the mailbox searched, after this; at most [`MAX_IDLE`].
+    pub idle: Duration,
+    /// The mailbox is searched this often where the server has no IDLE, and while a mail is refused.
+    pub poll: Duration,
+    /// First and longest wait before a new connection.
+    pub reconnect: (Duration, Duration),
+    /// Wait after a refused login: servers lock accounts that try too often.
+    pub refused: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            idle: MAX_IDLE,
+            poll: Duration::from_secs(60),
+            reconnect: (Duration::from_secs(1), Duration::from_secs(300)),
+            refused: Duration::from_secs(300),
+        }
+    }
+}
+
+/// A mailbox to watch.
+#[derive(Clone)]
+pub struct Watched {
+    pub account: String,
+    pub mailbox: String,
+    pub endpoint: Endpoint,
+    pub user: String,
+    pub password: String,
+    pub start: Start,
+    pub pace: Pace,
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watched")
+            .field("account", &self.account)
+            .field("mailbox", &self.mailbox)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Watched {
+    pub(super) fn count_settled(&self, state: State, mails: u64) {
+        if mails > 0 {
+            metrics::counter!("postroom_ingest_settled_total", "account" => self.account.clone(), "state" => state.as_str())
+                .increment(mails);
+        }
+    }
+}
+
+/// The worker of one mailbox; see [`App::service`](postroom::App::service).
+#[derive(Debug)]
+pub struct Ingest {
+    pub(super) watched: Watched,
+    pub(super) store: Store,
+    pub(super) blobs: BlobStore,
+    dialer: Dialer,
+}
+
+impl Ingest {
+    pub fn new(watched: Watched, store: Store, blobs: BlobStore, dialer: Dialer) -> Self {
+        Self {
+            watched,
+            store,
+            blobs,
+            dialer,
+        }
+    }
+
+    /// Watches the mailbox until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let (first, cap) = self.watched.pace.reconnect;
+        let mut backoff = Backoff::new(first, cap);
+        while !stop.is_cancelled() {
+            let wait = match self.hold(&stop, &mut backoff).await {
+                Ok(()) => continue,
+                Err(error) => self.wait_after(&error, &mut backoff),
+            };
+            let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+        }
+    }
+
+    /// Errors end here: in the log, and in how long to wait.
+    fn wait_after(&self, error: &IngestError, backoff: &mut Backoff) -> Duration {
+        let Watched {
+            account,
+            mailbox,
+            pace,
+            ..
+        } = &self.watched;
+        if let IngestError::Imap(refused) = error
+            && refused.is_login_refused()
+        {
+            tracing::error!(account, error = %refused, wait = ?pace.refused,
+                "the IMAP login is refused; check user and password. Nothing is lost, but nothing comes in");
+            metrics::counter!("postroom_ingest_logins_refused_total", "account" => account.clone())
+                .increment(1);
+            return pace.refused;
+        }
+        let wait = backoff.wait(rand::random());
+        let error = chain(error);
+        tracing::warn!(
+            account,
+            mailbox,
+            error,
+            ?wait,
+            "the mailbox connection ended; trying again"
+        );
+        wait
+    }
+
+    /// Waits for the lease, then works for as long as it is held.
+    async fn hold(&self, stop: &CancellationToken, backoff: &mut Backoff) -> Result<(), IngestError> {
+        let Watched { account, mailbox, .. } = &self.watched;
+        let lease = loop {
+            if let Some(lease) = Lease::take(&self.store, account, mailbox).await? {
+                break lease;
+            }
+            if stop
+                .run_until_cancelled(tokio::time::sleep(ASK_AGAIN))
+                .await
+                .is_none()
+            {
+                return Ok(());
+            }
+        };
+        let session = AssertUnwindSafe(self.session(&lease, stop, backoff)).catch_unwind();
+        let result = tokio::select! {
+            result = session => result.unwrap_or_else(|panic| Err(IngestError::Panicked(panic_text(panic.as_ref())))),
+            () = lease.keep() => Err(IngestError::LeaseLost),
+        };
+        lease.release().await;
+        result
+    }
+
+    /// One connection, from login to its end.
+    async fn session(
+        &self,
+        lease: &Lease,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> Result<(), IngestError> {
+        let Watched {
+            endpoint,
+            user,
+            password,
+            mailbox,
+            ..
+        } = &self.watched;
+        let login = Session::login(endpoint, &self.dialer, user, password);
+        let Some(session) = stop.run_until_cancelled(login).await else {
+            return Ok(());
+        };
+        let mut session = session?;
+        let selected = session.select(mailbox).await?;
+        let mut checkpoint = checkpoint::enter(&self.watched, lease, &mut session, selected).await?;
+        while !stop.is_cancelled() {
+            checkpoint::discover(&self.watched, lease, &mut session, &mut checkpoint).await?;
+            let left = settle::work_off(self, lease, &mut session, checkpoint, stop).await?;
+            backoff.reset();
+            if !session.is_changed() {
+                self.wait_for_news(&mut session, left, stop).await?;
+            }
+        }
+        session.logout().await;
+        Ok(())
+    }
+
+    async fn wait_for_news(
+        &self,
+        session: &mut Session,
+        left: bool,
+        stop: &CancellationToken,
+    ) -> Result<(), IngestError> {
+        let Pace { idle, poll, .. } = self.watched.pace;
+        if session.can_idle() {
+            let limit = if left { idle.min(poll) } else { idle };
+            match session.idle(limit, stop.cancelled()).await {
+                Ok(IdleEnd::Changed | IdleEnd::Expired | IdleEnd::Stopped) => return Ok(()),
+                Err(error @ ImapError::Refused { .. }) => {
+                    tracing::info!(account = self.watched.account, %error, "polling instead of IDLE");
+                    session.forgo_idle();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(poll)).await.is_some() {
+            session.noop().await?;
+        }
+        Ok(())
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+        .to_owned()
+}

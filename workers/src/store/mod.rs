@@ -1,0 +1,4 @@
+//! The workers' own tables, one file each. Every statement is one text for SQLite and Postgres; see `postroom::store`.
+
+pub mod mailboxes;
+pub mod mails;
