@@ -10,10 +10,12 @@
 //! store      the workers' own tables
 //! tls        rustls for IMAP and SMTP alike
 //! demo       the mails that the demo runs on
+//! cli        the command line of the binary
 //! devmail    a development mailbox: IMAP and SMTP with faults on demand
 //! ```
 
 pub mod blob;
+pub mod cli;
 pub mod demo;
 pub mod devmail;
 pub mod ingest;

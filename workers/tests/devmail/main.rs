@@ -5,6 +5,7 @@ mod faults;
 mod foreign_clients;
 mod imap_client;
 mod persistence;
+mod process;
 mod raw_bytes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -77,6 +78,18 @@ impl Lines {
                 return reply;
             }
         }
+    }
+
+    /// The same where the server may be killed at any moment; empty once it is.
+    async fn smtp_or_end(&mut self, line: &str) -> String {
+        let sent = self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).await;
+        while sent.is_ok() {
+            let reply = self.read().await;
+            if reply.as_bytes().get(3) != Some(&b'-') {
+                return reply;
+            }
+        }
+        String::new()
     }
 
     /// IMAP: sends a command, returns all lines up to the tagged one, or up to the end of the connection.

@@ -1,0 +1,90 @@
+//! The command line of `postroom`: one file a subcommand, each with its own arguments.
+
+mod devmail;
+mod log;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Email pipelines in which no mail is missed and none is sent twice without saying so.
+#[derive(Debug, Parser)]
+#[command(
+    name = "postroom",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A mailbox to develop with: IMAP and SMTP on this machine, with faults on demand.
+    Devmail(devmail::Args),
+}
+
+/// How a subcommand ends that does not succeed. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// What was asked for cannot be done as it was asked: exit code 2.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl CliError {
+    fn wrong(error: impl std::error::Error) -> Self {
+        Self::Wrong(with_sources(&error))
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Wrong(_) => ExitCode::from(2),
+        }
+    }
+}
+
+/// Runs what was asked for; errors go to standard error in one sentence.
+pub async fn run(cli: Cli) -> ExitCode {
+    log::init();
+    let done = match cli.command {
+        Command::Devmail(args) => devmail::run(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell the failure to, should standard error be closed.
+            let _ = writeln!(io::stderr(), "postroom: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// The error and what caused it, each said once.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let cause = source.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
