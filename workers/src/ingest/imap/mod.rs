@@ -150,11 +150,7 @@ impl Session {
         }
         // OK without a body is how servers answer for a mail that is gone, and how some hide trouble.
         if self.search(&format!("UID {uid}")).await?.contains(&uid) {
-            let what = format!("it has mail {uid} but gives no body");
-            return Err(ImapError::Protocol {
-                command: "UID FETCH",
-                what,
-            });
+            return Err(ImapError::NoBody { uid });
         }
         Ok(None)
     }

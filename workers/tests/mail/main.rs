@@ -1,0 +1,27 @@
+//! The mail workers against real servers.
+
+mod imap;
+#[path = "../servers/mod.rs"]
+mod servers;
+mod smtp;
+
+use std::sync::LazyLock;
+
+use postroom_workers::tls::{Dialer, Endpoint, Security};
+use servers::{Dovecot, Postfix};
+
+/// One for all tests; each uses mailboxes of its own.
+static DOVECOT: LazyLock<Dovecot> = LazyLock::new(Dovecot::start);
+static POSTFIX: LazyLock<Postfix> = LazyLock::new(|| Postfix::start(&DOVECOT));
+
+fn endpoint(port: u16, security: Security) -> Endpoint {
+    Endpoint {
+        host: "127.0.0.1".into(),
+        port,
+        security,
+    }
+}
+
+fn dialer() -> Dialer {
+    Dialer::new(None).unwrap()
+}

@@ -1,0 +1,89 @@
+//! A server that follows a script, for what no real server does on demand: refusals in odd places, half answers, lines
+//! in an order that is allowed and rare.
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// One step of a script.
+#[derive(Debug, Clone)]
+pub(crate) enum Script {
+    /// Says this, line ends included.
+    Say(&'static str),
+    /// Waits for a line that contains this. The tag of the last line replaces `%` in what is said afterwards.
+    Hear(&'static str),
+    /// Reads the content of a mail, up to and with the final dot.
+    HearContent,
+    /// Closes the connection.
+    Close,
+    /// Says nothing more, and keeps the connection.
+    Hang,
+}
+
+/// A scripted server: the first connection follows the first script, the next one the next.
+#[derive(Debug)]
+pub(crate) struct Scripted {
+    pub(crate) port: u16,
+    task: JoinHandle<Vec<String>>,
+}
+
+impl Scripted {
+    pub(crate) async fn start(scripts: Vec<Vec<Script>>) -> Scripted {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let task = tokio::spawn(async move {
+            let mut heard = Vec::new();
+            for script in scripts {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                follow(stream, script, &mut heard).await;
+            }
+            heard
+        });
+        Scripted { port, task }
+    }
+
+    /// All lines that were heard, once every script is over.
+    pub(crate) async fn heard(self) -> Vec<String> {
+        self.task.await.expect("the script was followed")
+    }
+
+    /// For scripts that end in [`Script::Hang`].
+    pub(crate) fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+async fn follow(stream: TcpStream, script: Vec<Script>, heard: &mut Vec<String>) {
+    let mut stream = BufReader::new(stream);
+    let mut tag = String::new();
+    for step in script {
+        match step {
+            Script::Say(text) => {
+                let text = text.replace('%', &tag);
+                stream
+                    .get_mut()
+                    .write_all(text.as_bytes())
+                    .await
+                    .expect("the client listens");
+            }
+            Script::Hear(wanted) => {
+                let mut line = String::new();
+                stream.read_line(&mut line).await.expect("the client speaks");
+                assert!(line.contains(wanted), "expected {wanted:?}, heard {line:?}");
+                tag = line.split(' ').next().unwrap_or_default().trim_end().to_owned();
+                heard.push(line);
+            }
+            Script::HearContent => {
+                let mut content = Vec::new();
+                while !content.ends_with(b"\r\n.\r\n") {
+                    content.push(stream.read_u8().await.expect("the client writes its mail"));
+                }
+                heard.push(String::from_utf8_lossy(&content).into_owned());
+            }
+            Script::Close => return,
+            Script::Hang => std::future::pending().await,
+        }
+    }
+}
