@@ -1,4 +1,9 @@
 //! The mail workers against real servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, its set-up too"
+)]
 
 mod imap;
 #[path = "../servers/mod.rs"]
