@@ -12,15 +12,18 @@
 )]
 
 mod dovecot;
-#[path = "../../../framework/tests/servers/mod.rs"]
-mod framework;
+#[path = "../../../framework/tests/servers/nats.rs"]
+mod nats;
 mod place;
 mod postfix;
+#[path = "../../../framework/tests/servers/postgres.rs"]
+mod postgres;
 mod scripted;
 #[path = "../../../framework/tests/servers/spawned.rs"]
 mod spawned;
 
 pub(crate) use dovecot::Dovecot;
-pub(crate) use framework::{Nats, Postgres};
+pub(crate) use nats::Nats;
 pub(crate) use postfix::Postfix;
+pub(crate) use postgres::Postgres;
 pub(crate) use scripted::{Script, Scripted};
