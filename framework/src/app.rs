@@ -245,6 +245,12 @@ impl Running {
         Ok(waiting == 0 && unsettled == 0 && self.store.outbox_commits() == commits)
     }
 
+    /// The broker that it runs on.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
     /// Stops gracefully: takes no more messages, lets handlers finish within the drain limit, puts back what is cut off,
     /// flushes the outbox, and closes the connections.
     pub async fn drain(self) {

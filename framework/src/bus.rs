@@ -210,6 +210,19 @@ impl Bus {
         Ok(info.num_pending + info.num_ack_pending as u64)
     }
 
+    /// How many messages the stream holds.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or has no such stream.
+    pub async fn messages_in(&self, stream: &str) -> Result<u64, BusError> {
+        let found = self.jetstream.get_stream(stream).await;
+        let found = found.map_err(|error| BusError::Stream {
+            stream: stream.to_owned(),
+            reason: with_causes(&error),
+        })?;
+        Ok(found.cached_info().state.messages)
+    }
+
     /// Publishes all rows at once, then waits for each to be confirmed as stored.
     pub(crate) async fn publish_all(&self, rows: &[OutboxRow]) -> Vec<Result<(), BusError>> {
         let mut sent = Vec::with_capacity(rows.len());

@@ -11,6 +11,7 @@
 //! tls        rustls for IMAP and SMTP alike
 //! demo       the mails that the demo runs on
 //! cli        the command line of the binary
+//! pipeline   the workers put on one app
 //! devmail    a development mailbox: IMAP and SMTP with faults on demand
 //! ```
 
@@ -21,6 +22,7 @@ pub mod devmail;
 pub mod ingest;
 pub mod messages;
 pub mod mime;
+pub mod pipeline;
 pub mod reply;
 pub mod send;
 pub mod store;

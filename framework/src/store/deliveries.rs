@@ -334,6 +334,35 @@ pub(crate) async fn purge(tx: &mut Tx) -> Result<u64, StoreError> {
     Ok(execute!(tx, PURGE)?)
 }
 
+const TALLY: &str = "\
+SELECT scope, state, COUNT(*) AS deliveries,
+    CAST(SUM(CASE WHEN attempts > 1 THEN attempts - 1 ELSE 0 END) AS BIGINT) AS retries,
+    CAST(SUM(duplicates) AS BIGINT) AS duplicates
+FROM deliveries GROUP BY scope, state ORDER BY scope, state";
+
+/// The ledger in numbers: how many deliveries of a handler are in a state.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Tally {
+    /// The handler's id.
+    pub scope: String,
+    /// As in the table.
+    pub state: String,
+    /// Rows.
+    pub deliveries: i64,
+    /// Attempts beyond the first of each.
+    pub retries: i64,
+    /// Copies that came after their work was settled.
+    pub duplicates: i64,
+}
+
+/// Every handler's deliveries, counted by state.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn tally(tx: &mut Tx) -> Result<Vec<Tally>, StoreError> {
+    Ok(on_tx!(tx, connection => sqlx::query_as(TALLY).fetch_all(connection).await)?)
+}
+
 fn read_history(json: &str) -> Result<Vec<FailedAttempt>, StoreError> {
     serde_json::from_str(json).map_err(|source| StoreError::Json {
         table: "deliveries",

@@ -1,6 +1,8 @@
 //! The command line of `postroom`: one file a subcommand, each with its own arguments.
 
 mod devmail;
+mod dlq;
+mod health;
 mod log;
 
 use std::io::{self, Write};
@@ -25,6 +27,10 @@ pub struct Cli {
 enum Command {
     /// A mailbox to develop with: IMAP and SMTP on this machine, with faults on demand.
     Devmail(devmail::Args),
+    /// Dead letters: list them, look at one, send it on.
+    Dlq(dlq::Args),
+    /// Whether a server answers; exit code 0 or 1.
+    Health(health::Args),
 }
 
 /// How a subcommand ends that does not succeed. The text says what to do.
@@ -33,6 +39,9 @@ enum CliError {
     /// What was asked for cannot be done as it was asked: exit code 2.
     #[error("{0}")]
     Wrong(String),
+    /// It was asked for rightly, and failed: exit code 1.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl CliError {
@@ -40,9 +49,14 @@ impl CliError {
         Self::Wrong(with_sources(&error))
     }
 
+    fn failed(error: impl std::error::Error) -> Self {
+        Self::Failed(with_sources(&error))
+    }
+
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Wrong(_) => ExitCode::from(2),
+            Self::Failed(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -52,6 +66,8 @@ pub async fn run(cli: Cli) -> ExitCode {
     log::init();
     let done = match cli.command {
         Command::Devmail(args) => devmail::run(args).await,
+        Command::Dlq(args) => dlq::run(args).await,
+        Command::Health(args) => health::run(args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,64 @@
+//! The workers on an app: what `up`, `worker …` and `demo` have in common.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use postroom::{App, Handler};
+
+use crate::blob::BlobStore;
+use crate::ingest::{Ingest, Reparse, Watched};
+use crate::reply::{AutoReply, ComposeReply, Identity};
+use crate::send::{Outbound, SendMail};
+use crate::tls::Dialer;
+
+/// An account with both of its sides, ready to work with.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Its name in events, and in the configuration.
+    pub name: String,
+    /// As others see it.
+    pub identity: Identity,
+    /// The mailboxes to watch.
+    pub watched: Vec<Watched>,
+    /// The relay its mail goes out by.
+    pub outbound: Outbound,
+    /// Opens its connections.
+    pub dialer: Dialer,
+}
+
+/// Adds ingest: a service for each mailbox, and the handler that reads unreadable mails again.
+#[must_use]
+pub fn with_ingest(mut app: App, accounts: &[Account], blobs: &BlobStore) -> App {
+    for account in accounts {
+        for watched in &account.watched {
+            let (store, dialer) = (app.store().clone(), account.dialer.clone());
+            let ingest = Ingest::new(watched.clone(), store, blobs.clone(), dialer);
+            app = app.service(|stop| ingest.run(stop));
+        }
+    }
+    app.handler(Reparse::new(blobs.clone()))
+}
+
+/// Adds the rules, and the composing of replies.
+#[must_use]
+pub fn with_reply(app: App, accounts: &[Account]) -> App {
+    let identities: HashMap<_, _> = accounts
+        .iter()
+        .map(|account| (account.name.clone(), account.identity.clone()))
+        .collect();
+    app.handler(AutoReply::new(identities.clone()))
+        .handler(ComposeReply::new(identities))
+}
+
+/// Adds sending, with its own first and longest wait between tries where `backoff` gives them.
+#[must_use]
+pub fn with_send(app: App, accounts: &[Account], backoff: Option<(Duration, Duration)>) -> App {
+    let outbound = accounts
+        .iter()
+        .map(|account| (account.name.clone(), account.outbound.clone()))
+        .collect();
+    let spec = backoff.map_or_else(SendMail::spec, |(first, cap)| {
+        SendMail::spec_with_backoff(first, cap)
+    });
+    app.handler_with(spec, SendMail::new(outbound))
+}
