@@ -1,1 +1,36 @@
-//! placeholder
+//! A single-node message broker that speaks the NATS wire protocol with JetStream, durable by default.
+//!
+//! Layout, in the order a message travels: [`Broker`] accepts, `connection` moves bytes, `session` follows the
+//! protocol, `router` finds subscribers by `subject`, `jetstream` keeps and hands out, `store` makes it last.
+//! `monitor` looks on from the side.
+//!
+//! ```
+//! # async fn example() -> Result<(), postroom_broker::StartError> {
+//! use postroom_broker::{Broker, Config};
+//!
+//! let config = Config::new().listen(([127, 0, 0, 1], 0).into()).store_dir("./data");
+//! let broker = Broker::start(config).await?;
+//! println!("connect to {}", broker.client_url());
+//! broker.shutdown().await;
+//! # Ok(()) }
+//! ```
+
+#![allow(
+    unreachable_pub,
+    reason = "every module but this one is private; inside, `pub` reads as `for the rest of the broker`"
+)]
+
+mod config;
+mod connection;
+mod jetstream;
+mod monitor;
+mod protocol;
+mod router;
+mod server;
+mod session;
+mod store;
+mod subject;
+
+pub use config::{Auth, Config, Limits, SyncPolicy};
+pub use protocol::info::VERSION;
+pub use server::{Broker, StartError};

@@ -1,0 +1,343 @@
+//! `$JS.API.>`: which request a subject names, and those about all streams. One thread takes them in order.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::answer::{self, Page};
+use super::api_error::{self, ApiError};
+use super::config::StreamConfig;
+use super::handle::StreamHandle;
+use super::info::StreamInfo;
+use super::stream::{Command, StreamRequest};
+use super::{Shared, json};
+use crate::protocol::info::API_LEVEL;
+use crate::router::{Message, Wakes};
+use crate::subject::{Filter, tokens};
+
+/// nats-server's page sizes.
+const NAMES_PER_PAGE: usize = 1024;
+const INFOS_PER_PAGE: usize = 256;
+
+/// A request as it was published.
+#[derive(Debug)]
+pub struct ApiCall {
+    pub subject: Bytes,
+    pub reply: Bytes,
+    pub body: Bytes,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ListRequest {
+    offset: usize,
+    subject: String,
+}
+
+#[derive(Serialize)]
+struct Names {
+    /// Go says null where there are none.
+    streams: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct Infos {
+    streams: Vec<StreamInfo>,
+}
+
+#[derive(Serialize)]
+struct Created {
+    #[serde(flatten)]
+    info: StreamInfo,
+    did_create: bool,
+}
+
+#[derive(Serialize)]
+struct Account {
+    memory: u64,
+    storage: u64,
+    reserved_memory: u64,
+    reserved_storage: u64,
+    streams: usize,
+    consumers: usize,
+    limits: BTreeMap<&'static str, serde_json::Value>,
+    api: AccountApi,
+}
+
+#[derive(Serialize)]
+struct AccountApi {
+    level: u32,
+    total: u64,
+    errors: u64,
+}
+
+/// Answers requests until the inbox closes.
+pub fn run(shared: &Weak<Shared>, inbox: &super::inbox::Inbox<ApiCall>) {
+    let mut batch = Vec::new();
+    while inbox.take(&mut batch, None) {
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        for call in batch.drain(..) {
+            shared.answer(&call);
+        }
+    }
+}
+
+impl Shared {
+    /// A subject that names no request gets no answer, as from nats-server.
+    fn answer(self: &Arc<Self>, call: &ApiCall) {
+        let text: Vec<&str> = tokens(&call.subject)
+            .skip(2)
+            .filter_map(|token| std::str::from_utf8(token).ok())
+            .collect();
+        let json = match text.as_slice() {
+            ["INFO"] => encode("account_info", &Ok(self.account())),
+            ["STREAM", "CREATE", name] => encode("stream_create", &self.create_request(name, &call.body)),
+            ["STREAM", "NAMES"] => encode("stream_names", &self.names(&call.body)),
+            ["STREAM", "LIST"] => encode("stream_list", &self.list(&call.body)),
+            ["STREAM", "UPDATE", name] => return self.update(name, call),
+            ["STREAM", "DELETE", name] => return self.delete(name, call),
+            rest => return self.forward(rest, call),
+        };
+        self.respond(&call.reply, json);
+    }
+
+    fn respond(&self, reply: &[u8], json: Vec<u8>) {
+        let body = Bytes::from(json);
+        let message = Message {
+            subject: reply,
+            reply: b"",
+            header_len: 0,
+            body: &body,
+            backing: &body,
+        };
+        self.around.router.publish(reply, &message, &mut Wakes::default());
+    }
+
+    fn forward(&self, named: &[&str], call: &ApiCall) {
+        let Some((stream, kind, request)) = stream_request(named) else {
+            return;
+        };
+        match self.find(stream) {
+            Some(handle) => send(&handle, request, call),
+            None => {
+                let error: Result<(), _> = Err(api_error::STREAM_NOT_FOUND);
+                self.respond(&call.reply, encode(kind, &error));
+            }
+        }
+    }
+
+    fn account(&self) -> Account {
+        let snapshots: Vec<_> = self.handles().iter().map(StreamHandle::snapshot).collect();
+        let unlimited = [
+            "max_memory",
+            "max_storage",
+            "max_streams",
+            "max_consumers",
+            "max_ack_pending",
+            "memory_max_stream_bytes",
+            "storage_max_stream_bytes",
+        ];
+        let mut limits: BTreeMap<_, serde_json::Value> =
+            unlimited.into_iter().map(|name| (name, (-1).into())).collect();
+        limits.insert("max_bytes_required", false.into());
+        Account {
+            memory: 0,
+            storage: snapshots.iter().map(|stream| stream.bytes).sum(),
+            reserved_memory: 0,
+            reserved_storage: 0,
+            streams: snapshots.len(),
+            consumers: snapshots.iter().map(|stream| stream.consumers).sum(),
+            limits,
+            api: AccountApi {
+                level: API_LEVEL,
+                total: self.api_total(),
+                errors: 0,
+            },
+        }
+    }
+
+    fn create_request(self: &Arc<Self>, name: &str, body: &[u8]) -> Result<Created, ApiError> {
+        let config: StreamConfig = match body {
+            [] => StreamConfig::default(),
+            body => json::decode(body)?,
+        };
+        if config.name != name {
+            return Err(api_error::STREAM_NAME_MISMATCH);
+        }
+        let config = config.complete()?;
+        let handle = match self.find(name) {
+            Some(existing) if describe(&existing).is_some_and(|info| same_config(&info, &config)) => existing,
+            Some(_) => return Err(api_error::STREAM_NAME_IN_USE),
+            None => {
+                self.check_overlap(&config)?;
+                self.create(&config)
+                    .map_err(|error| api_error::stream_create(error.to_string()))?
+            }
+        };
+        let mut info = describe(&handle).ok_or(api_error::STREAM_NOT_FOUND)?;
+        info.cluster = None;
+        Ok(Created {
+            info,
+            did_create: true,
+        })
+    }
+
+    fn update(&self, name: &str, call: &ApiCall) {
+        let outcome = self.check_update(name, &call.body);
+        let (handle, config) = match outcome {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                let refused: Result<(), _> = Err(error);
+                return self.respond(&call.reply, encode("stream_update", &refused));
+            }
+        };
+        let (done, result) = sync_channel(1);
+        let filters = config.filters();
+        send(
+            &handle,
+            StreamRequest::Update {
+                config: Box::new(config),
+                done,
+            },
+            call,
+        );
+        if result.recv() == Ok(true) {
+            self.set_interest(&handle, &filters);
+        }
+    }
+
+    fn check_update(&self, name: &str, body: &[u8]) -> Result<(StreamHandle, StreamConfig), ApiError> {
+        let config: StreamConfig = json::decode(body)?;
+        if config.name != name {
+            return Err(api_error::STREAM_NAME_MISMATCH);
+        }
+        let config = config.complete()?;
+        let handle = self.find(name).ok_or(api_error::STREAM_NOT_FOUND)?;
+        self.check_overlap(&config)?;
+        Ok((handle, config))
+    }
+
+    fn delete(&self, name: &str, call: &ApiCall) {
+        let Some(handle) = self.forget(name) else {
+            let error: Result<(), _> = Err(api_error::STREAM_NOT_FOUND);
+            return self.respond(&call.reply, encode("stream_delete", &error));
+        };
+        let (done, result) = sync_channel(1);
+        send(&handle, StreamRequest::Delete { done }, call);
+        // Waited for, so that a stream of the same name can be created right after.
+        if result.recv().is_err() {
+            tracing::error!(stream = name, "the stream's thread ended before it was deleted");
+        }
+    }
+
+    fn names(&self, body: &[u8]) -> Result<Page<Names>, ApiError> {
+        let request: ListRequest = json::decode_optional(body)?;
+        let all = self
+            .listed(&request.subject)?
+            .iter()
+            .map(|handle| handle.name().to_owned())
+            .collect();
+        let (total, names) = answer::page(all, request.offset, NAMES_PER_PAGE);
+        let streams = Some(names).filter(|names: &Vec<String>| !names.is_empty());
+        Ok(Page {
+            total,
+            offset: request.offset,
+            limit: NAMES_PER_PAGE,
+            items: Names { streams },
+        })
+    }
+
+    fn list(&self, body: &[u8]) -> Result<Page<Infos>, ApiError> {
+        let request: ListRequest = json::decode_optional(body)?;
+        let (total, page) = answer::page(self.listed(&request.subject)?, request.offset, INFOS_PER_PAGE);
+        let streams = page.iter().filter_map(describe).collect();
+        Ok(Page {
+            total,
+            offset: request.offset,
+            limit: INFOS_PER_PAGE,
+            items: Infos { streams },
+        })
+    }
+
+    /// All streams, or those with a subject that overlaps `subject`; by name.
+    fn listed(&self, subject: &str) -> Result<Vec<StreamHandle>, ApiError> {
+        if subject.is_empty() {
+            return Ok(self.handles());
+        }
+        let filter = Filter::parse(subject.as_bytes()).ok_or(api_error::BAD_REQUEST)?;
+        Ok(self.handles_overlapping(&filter))
+    }
+}
+
+/// The stream's own thread tells; `None` if it ended.
+fn describe(handle: &StreamHandle) -> Option<StreamInfo> {
+    let (answer, info) = sync_channel(1);
+    handle.inbox().push(Command::Describe(answer), 0);
+    info.recv().ok()
+}
+
+/// The server's own metadata is no part of what a client configured.
+fn same_config(info: &StreamInfo, config: &StreamConfig) -> bool {
+    let mut existing = info.config.clone();
+    existing.metadata.retain(|key, _| !key.starts_with("_nats."));
+    existing == *config
+}
+
+fn send(handle: &StreamHandle, request: StreamRequest, call: &ApiCall) {
+    let command = Command::Request {
+        request,
+        reply: call.reply.clone(),
+        body: call.body.clone(),
+    };
+    handle.inbox().push(command, call.body.len());
+}
+
+fn encode<T: Serialize>(kind: &str, outcome: &Result<T, ApiError>) -> Vec<u8> {
+    answer::encode(kind, outcome)
+}
+
+/// The stream a request is about, the kind of its answer, and the request.
+fn stream_request<'a>(named: &[&'a str]) -> Option<(&'a str, &'static str, StreamRequest)> {
+    let owned = |name: &&str| (*name).to_owned();
+    Some(match named {
+        ["STREAM", "INFO", stream] => (stream, "stream_info", StreamRequest::Info),
+        ["STREAM", "PURGE", stream] => (stream, "stream_purge", StreamRequest::Purge),
+        ["STREAM", "MSG", "GET", stream] => (stream, "stream_msg_get", StreamRequest::MessageGet),
+        ["STREAM", "MSG", "DELETE", stream] => (stream, "stream_msg_delete", StreamRequest::MessageDelete),
+        ["CONSUMER", "CREATE", stream, rest @ ..] => {
+            let name = rest.first().map(owned);
+            let filter = (rest.len() > 1).then(|| rest[1..].join("."));
+            let request = StreamRequest::ConsumerCreate {
+                name,
+                filter,
+                is_durable_form: false,
+            };
+            (stream, "consumer_create", request)
+        }
+        ["CONSUMER", "DURABLE", "CREATE", stream, name] => {
+            let name = Some(owned(name));
+            let request = StreamRequest::ConsumerCreate {
+                name,
+                filter: None,
+                is_durable_form: true,
+            };
+            (stream, "consumer_create", request)
+        }
+        ["CONSUMER", "INFO", stream, name] => {
+            (stream, "consumer_info", StreamRequest::ConsumerInfo(owned(name)))
+        }
+        ["CONSUMER", "DELETE", stream, name] => (
+            stream,
+            "consumer_delete",
+            StreamRequest::ConsumerDelete(owned(name)),
+        ),
+        ["CONSUMER", "NAMES", stream] => (stream, "consumer_names", StreamRequest::ConsumerNames),
+        ["CONSUMER", "LIST", stream] => (stream, "consumer_list", StreamRequest::ConsumerList),
+        _ => return None,
+    })
+}

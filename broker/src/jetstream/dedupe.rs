@@ -1,0 +1,89 @@
+//! Message ids seen within the duplicate window. Pure: `now` is a parameter.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::store::{Nanos, Seq};
+
+#[derive(Debug, Default)]
+pub struct Dedupe {
+    seen: HashMap<Box<[u8]>, Seq>,
+    /// In the order of their times, so that expiry is a matter of the front.
+    order: VecDeque<Seen>,
+    last_id: Option<Box<[u8]>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub id: Box<[u8]>,
+    pub seq: Seq,
+    pub time: Nanos,
+    /// The log segment that remembers this id.
+    pub segment: u64,
+}
+
+impl Dedupe {
+    /// The message that came with this id, if it is within the window.
+    pub fn find(&self, id: &[u8]) -> Option<Seq> {
+        self.seen.get(id).copied()
+    }
+
+    pub fn last_id(&self) -> Option<&[u8]> {
+        self.last_id.as_deref()
+    }
+
+    pub fn set_last_id(&mut self, id: Option<&[u8]>) {
+        self.last_id = id.map(Into::into);
+    }
+
+    pub fn insert(&mut self, id: &[u8], seq: Seq, time: Nanos, segment: u64) {
+        if self.seen.insert(id.into(), seq).is_none() {
+            self.order.push_back(Seen {
+                id: id.into(),
+                seq,
+                time,
+                segment,
+            });
+        }
+    }
+
+    /// Forgets ids older than `horizon`.
+    pub fn expire(&mut self, horizon: Nanos) {
+        while let Some(oldest) = self.order.front()
+            && oldest.time < horizon
+        {
+            self.seen.remove(&oldest.id);
+            self.order.pop_front();
+        }
+    }
+
+    /// The ids remembered only in segments before `keep_from`; from now on `new_home` remembers them.
+    pub fn rehome(&mut self, keep_from: u64, new_home: u64) -> Vec<Seen> {
+        let stale = self.order.iter_mut().filter(|seen| seen.segment < keep_from);
+        stale
+            .map(|seen| {
+                seen.segment = new_home;
+                seen.clone()
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn window_and_homes() {
+        let mut dedupe = Dedupe::default();
+        dedupe.insert(b"a", 1, 100, 1);
+        dedupe.insert(b"b", 2, 200, 2);
+        assert_eq!((dedupe.find(b"a"), dedupe.find(b"c")), (Some(1), None));
+        let moved: Vec<Seq> = dedupe.rehome(2, 5).iter().map(|seen| seen.seq).collect();
+        assert_eq!(moved, [1]);
+        assert!(dedupe.rehome(2, 5).is_empty());
+        dedupe.expire(150);
+        assert_eq!((dedupe.find(b"a"), dedupe.find(b"b")), (None, Some(2)));
+        dedupe.insert(b"a", 3, 300, 5);
+        assert_eq!(dedupe.find(b"a"), Some(3));
+    }
+}

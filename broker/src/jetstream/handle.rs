@@ -1,0 +1,100 @@
+//! A stream as everyone but its own thread sees it.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::inbox::Inbox;
+use super::stream::Command;
+use crate::store::Seq;
+
+#[derive(Debug, Clone)]
+pub struct StreamHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    inbox: Inbox<Command>,
+    /// Which consumers there are, so that a message to an unknown one is known to have no responders.
+    consumers: RwLock<BTreeSet<String>>,
+    allows_direct: AtomicBool,
+    snapshot: Mutex<Snapshot>,
+}
+
+/// A stream's figures as of the end of its last turn, for monitoring.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub messages: u64,
+    pub bytes: u64,
+    pub first_seq: Seq,
+    pub last_seq: Seq,
+    pub consumers: usize,
+    pub is_poisoned: bool,
+}
+
+impl StreamHandle {
+    pub fn new(name: &str) -> StreamHandle {
+        StreamHandle(Arc::new(Shared {
+            name: name.to_owned(),
+            inbox: Inbox::default(),
+            consumers: RwLock::default(),
+            allows_direct: AtomicBool::new(false),
+            snapshot: Mutex::default(),
+        }))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(super) fn inbox(&self) -> &Inbox<Command> {
+        &self.0.inbox
+    }
+
+    pub fn is_congested(&self) -> bool {
+        self.0.inbox.is_congested()
+    }
+
+    /// Resolves when the stream has taken what was queued.
+    pub async fn wait_for_room(&self) {
+        self.0.inbox.wait_for_room().await;
+    }
+
+    pub fn has_consumer(&self, name: &str) -> bool {
+        self.0
+            .consumers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(name)
+    }
+
+    pub(super) fn set_consumer(&self, name: &str, exists: bool) {
+        let mut consumers = self.0.consumers.write().unwrap_or_else(PoisonError::into_inner);
+        if exists {
+            consumers.insert(name.to_owned());
+        } else {
+            consumers.remove(name);
+        }
+    }
+
+    /// Does the stream answer DIRECT.GET?
+    pub fn allows_direct(&self) -> bool {
+        self.0.allows_direct.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_allows_direct(&self, allows: bool) {
+        self.0.allows_direct.store(allows, Ordering::Relaxed);
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.0
+            .snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn show(&self, snapshot: Snapshot) {
+        *self.0.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}

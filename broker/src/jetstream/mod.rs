@@ -1,0 +1,325 @@
+//! JetStream: streams that keep what is published, consumers that hand it out until it is acknowledged.
+//!
+//! Layout: [`JetStream`] is the handle that sessions use; [`registry`] knows all streams; [`api`] answers
+//! `$JS.API.>`; each [`stream`] lives on a thread of its own with its [`consumer`]s; [`config`] is what both are told;
+//! `ack`, `dedupe` and `deadlines` are pure leaves.
+
+mod ack;
+mod advisory;
+mod answer;
+mod api;
+mod api_error;
+mod clock;
+mod config;
+mod consumer;
+mod deadlines;
+mod dedupe;
+mod handle;
+mod inbox;
+mod info;
+mod json;
+pub mod names;
+mod registry;
+mod stream;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::config::SyncPolicy;
+use crate::router::{Message, Router};
+use crate::store::StoreError;
+use crate::subject::tokens;
+use api::ApiCall;
+use clock::Clock;
+use inbox::Inbox;
+use registry::Registry;
+use stream::{Command, StreamRequest, Surroundings};
+
+pub use handle::StreamHandle;
+
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error("store directory {path} can not be written: {source}")]
+    NotWritable { path: PathBuf, source: StoreError },
+    #[error("store directory {path} is in use by another server")]
+    Locked { path: PathBuf },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The handle that sessions and monitoring use.
+#[derive(Debug, Clone)]
+pub struct JetStream(Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    root: PathBuf,
+    around: Surroundings,
+    registry: RwLock<Registry>,
+    generation: AtomicU64,
+    api: Arc<Inbox<ApiCall>>,
+    api_calls: AtomicU64,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held as long as the streams are: a second server on the same directory would destroy them.
+    lock: Mutex<Option<File>>,
+}
+
+/// What JetStream does with messages on one subject.
+#[derive(Debug, Default, Clone)]
+pub enum Ingress {
+    #[default]
+    None,
+    Store(StreamHandle),
+    Api,
+    Pull {
+        stream: StreamHandle,
+        consumer: String,
+    },
+    Ack {
+        stream: StreamHandle,
+        consumer: String,
+        stream_seq: u64,
+    },
+    DirectGet {
+        stream: StreamHandle,
+        last_by_subject: Option<String>,
+    },
+}
+
+/// What came of an offer.
+#[derive(Debug, Default)]
+pub struct Accepted {
+    pub is_taken: bool,
+    /// The stream, if it has more waiting than it should.
+    pub congested: Option<StreamHandle>,
+}
+
+impl JetStream {
+    /// Opens everything under `root`. Blocks on the disk.
+    pub fn open(
+        root: &Path,
+        sync: SyncPolicy,
+        router: Router,
+        server_name: &str,
+    ) -> Result<JetStream, OpenError> {
+        let lock = registry::claim(root)?;
+        let shared = Arc::new(Shared {
+            root: root.to_owned(),
+            around: Surroundings {
+                router,
+                sync,
+                server_name: server_name.into(),
+                clock: Clock::start(),
+            },
+            registry: RwLock::default(),
+            generation: AtomicU64::new(0),
+            api: Arc::default(),
+            api_calls: AtomicU64::new(0),
+            threads: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        });
+        let jetstream = JetStream(Arc::clone(&shared));
+        if let Err(error) = shared.open_all() {
+            jetstream.close();
+            return Err(error.into());
+        }
+        let (inbox, weak) = (Arc::clone(&shared.api), Arc::downgrade(&shared));
+        let thread = thread::Builder::new()
+            .name("jetstream-api".into())
+            .spawn(move || api::run(&weak, &inbox));
+        let thread = thread.map_err(StoreError::io("start the API thread for", root))?;
+        shared
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
+        Ok(jetstream)
+    }
+
+    /// Takes in what is queued, syncs it and ends every thread. Blocks until then.
+    pub fn close(&self) {
+        self.close_inboxes();
+        let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a JetStream thread panicked");
+            }
+        }
+        self.0.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Lets every thread end once it has taken in what is queued, without waiting for that.
+    pub fn close_inboxes(&self) {
+        self.0.api.close();
+        for handle in self.0.handles() {
+            handle.inbox().close();
+        }
+    }
+
+    /// Changes whenever an [`Ingress`] found earlier may be out of date.
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    pub fn streams(&self) -> Vec<StreamHandle> {
+        self.0.handles()
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// Counts the requests taken since the start.
+    pub fn api_calls(&self) -> u64 {
+        self.0.api_total()
+    }
+
+    /// Where messages on the literal `subject` go.
+    pub fn ingress(&self, subject: &[u8]) -> Ingress {
+        let internal = if subject.starts_with(ack::PREFIX) {
+            self.ack_ingress(subject)
+        } else {
+            subject
+                .strip_prefix(b"$JS.API.")
+                .map(|request| self.api_ingress(request))
+        };
+        internal.unwrap_or_else(|| self.0.capturing(subject).map_or(Ingress::None, Ingress::Store))
+    }
+
+    fn ack_ingress(&self, subject: &[u8]) -> Option<Ingress> {
+        let ack = ack::AckSubject::parse(subject)?;
+        let stream = self
+            .0
+            .find(ack.stream)
+            .filter(|stream| stream.has_consumer(ack.consumer))?;
+        Some(Ingress::Ack {
+            stream,
+            consumer: ack.consumer.to_owned(),
+            stream_seq: ack.stream_seq,
+        })
+    }
+
+    /// Pulls and direct gets bypass the API thread. For those that lead nowhere nobody is there to respond.
+    fn api_ingress(&self, request: &[u8]) -> Ingress {
+        let tokens: Vec<&str> = tokens(request)
+            .filter_map(|token| std::str::from_utf8(token).ok())
+            .collect();
+        match tokens.as_slice() {
+            ["CONSUMER", "MSG", "NEXT", stream, consumer] => {
+                let stream = self.0.find(stream).filter(|stream| stream.has_consumer(consumer));
+                let consumer = (*consumer).to_owned();
+                stream.map_or(Ingress::None, |stream| Ingress::Pull { stream, consumer })
+            }
+            ["DIRECT", "GET", stream, rest @ ..] => {
+                let stream = self.0.find(stream).filter(StreamHandle::allows_direct);
+                let last_by_subject = (!rest.is_empty()).then(|| rest.join("."));
+                stream.map_or(Ingress::None, |stream| Ingress::DirectGet {
+                    stream,
+                    last_by_subject,
+                })
+            }
+            _ => Ingress::Api,
+        }
+    }
+
+    /// Hands a message to whoever it is for.
+    pub fn offer(&self, ingress: &Ingress, message: &Message<'_>) -> Accepted {
+        let own = |part: &[u8]| {
+            if part.is_empty() {
+                Bytes::new()
+            } else {
+                message.backing.slice_ref(part)
+            }
+        };
+        let (reply, body) = (own(message.reply), own(message.body));
+        let payload = body.slice(message.header_len..);
+        let (stream, command) = match ingress {
+            Ingress::None => return Accepted::default(),
+            Ingress::Api => {
+                self.0.api_calls.fetch_add(1, Ordering::Relaxed);
+                let call = ApiCall {
+                    subject: own(message.subject),
+                    reply,
+                    body: payload,
+                };
+                return Accepted {
+                    is_taken: self.0.api.push(call, message.body.len()),
+                    congested: None,
+                };
+            }
+            Ingress::Store(stream) => {
+                let (subject, header_len) = (own(message.subject), message.header_len);
+                (
+                    stream,
+                    Command::Publish {
+                        subject,
+                        reply,
+                        header_len,
+                        body,
+                    },
+                )
+            }
+            Ingress::Pull { stream, consumer } => (
+                stream,
+                Command::Pull {
+                    consumer: consumer.clone(),
+                    reply,
+                    body: payload,
+                },
+            ),
+            Ingress::Ack {
+                stream,
+                consumer,
+                stream_seq,
+            } => {
+                let (consumer, stream_seq) = (consumer.clone(), *stream_seq);
+                (
+                    stream,
+                    Command::Ack {
+                        consumer,
+                        stream_seq,
+                        reply,
+                        payload,
+                    },
+                )
+            }
+            Ingress::DirectGet {
+                stream,
+                last_by_subject,
+            } => {
+                let request = StreamRequest::DirectGet {
+                    last_by_subject: last_by_subject.clone(),
+                };
+                (
+                    stream,
+                    Command::Request {
+                        request,
+                        reply,
+                        body: payload,
+                    },
+                )
+            }
+        };
+        let is_taken = stream.inbox().push(command, message.body.len());
+        Accepted {
+            is_taken,
+            congested: stream.is_congested().then(|| stream.clone()),
+        }
+    }
+}
+
+impl Shared {
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn api_total(&self) -> u64 {
+        self.api_calls.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,225 @@
+//! The end of a turn: one write and one sync for all of it, then the answers.
+
+use bytes::Bytes;
+
+use super::Stream;
+use crate::config::SyncPolicy;
+use crate::jetstream::api_error::{self, ApiError};
+use crate::jetstream::clock::{Now, nanos};
+use crate::jetstream::consumer::Status;
+use crate::router::Message;
+use crate::store::record::MessageId;
+use crate::store::{Record, Seq};
+
+/// Acks that nobody waits for and delivery counts are synced along with the next publish, or after this long.
+const LAZY_SYNC_NANOS: u64 = 50_000_000;
+
+/// An answer held back until what it promises is true.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Stored {
+        to: Bytes,
+        seq: Seq,
+        is_duplicate: bool,
+    },
+    Refused {
+        to: Bytes,
+        error: ApiError,
+    },
+    Confirmed {
+        to: Bytes,
+    },
+    /// `is_promise` when the answer says that something is done which must be durable.
+    Api {
+        to: Bytes,
+        json: Vec<u8>,
+        is_promise: bool,
+    },
+}
+
+impl Stream {
+    pub(super) fn reply(&mut self, reply: Reply) {
+        self.replies.push(reply);
+    }
+
+    /// Logs what needs no promise: it goes to disk with whatever comes next.
+    pub(super) fn log_lazily(&mut self, record: &Record<'_>) {
+        if let Err(error) = self.store.append(record) {
+            // The store is poisoned, which was reported when it happened.
+            tracing::debug!(stream = self.config.name, %error, "not logged");
+        }
+    }
+
+    /// Makes the turn durable as the policy says and sends what waited for that.
+    pub(super) fn commit(&mut self, now: Now) {
+        let outcome = match self.around.sync {
+            SyncPolicy::Always if self.sync_owed => self.store.sync(),
+            _ => self.store.flush(),
+        };
+        match outcome {
+            Ok(()) => self.visible = self.store.index().last_seq(),
+            Err(error) if self.store.poison().is_some() => self.on_failed_write(&error.to_string()),
+            Err(error) => tracing::error!(stream = self.config.name, %error, "commit failed"),
+        }
+        self.sync_owed = false;
+        self.schedule_sync(now);
+        let failure = self.store.poison().map(str::to_owned);
+        for reply in std::mem::take(&mut self.replies) {
+            self.send(reply, failure.as_deref());
+        }
+    }
+
+    /// Writes what deliveries added; a sync that is overdue happens here too.
+    pub(super) fn flush(&mut self, now: Now) {
+        if self.store.poison().is_some() || !self.store.is_dirty() {
+            return;
+        }
+        let is_due = self.sync_by.is_some_and(|at| at <= now.steady);
+        let outcome = if is_due {
+            self.store.sync()
+        } else {
+            self.store.flush()
+        };
+        if let Err(error) = outcome {
+            self.on_failed_write(&error.to_string());
+        }
+        if is_due {
+            self.sync_by = None;
+        }
+        self.schedule_sync(now);
+    }
+
+    fn schedule_sync(&mut self, now: Now) {
+        let delay = match self.around.sync {
+            SyncPolicy::Always => LAZY_SYNC_NANOS,
+            SyncPolicy::Interval(interval) => nanos(interval),
+            SyncPolicy::Os => return,
+        };
+        self.sync_by = match (
+            self.store.is_dirty() && self.store.poison().is_none(),
+            self.sync_by,
+        ) {
+            (false, _) => None,
+            (true, Some(at)) => Some(at),
+            (true, None) => Some(now.steady.saturating_add(delay)),
+        };
+    }
+
+    fn on_failed_write(&mut self, reason: &str) {
+        tracing::error!(
+            stream = self.config.name,
+            reason,
+            "stream takes no more writes: what the disk holds is uncertain; restart the server to recover"
+        );
+    }
+
+    /// After a failed write no success is reported, and a promise that was not kept gets no answer at all.
+    pub(super) fn send(&mut self, reply: Reply, failure: Option<&str>) {
+        let (to, body) = match (reply, failure) {
+            (
+                Reply::Stored {
+                    to,
+                    seq,
+                    is_duplicate,
+                },
+                None,
+            ) => (to, self.pub_ack(seq, is_duplicate)),
+            (Reply::Stored { to, .. }, Some(reason)) => {
+                let error = api_error::store_failed(reason);
+                (to, self.pub_error(&error))
+            }
+            (Reply::Refused { to, error }, _) => (to, self.pub_error(&error)),
+            (Reply::Confirmed { to }, None) => (to, Vec::new()),
+            (Reply::Confirmed { .. } | Reply::Api { is_promise: true, .. }, Some(_)) => return,
+            (Reply::Api { to, json, .. }, _) => (to, json),
+        };
+        let body = Bytes::from(body);
+        let message = Message {
+            subject: &to,
+            reply: b"",
+            header_len: 0,
+            body: &body,
+            backing: &body,
+        };
+        self.around.router.publish(&to, &message, &mut self.wakes);
+    }
+
+    fn pub_ack(&self, seq: Seq, is_duplicate: bool) -> Vec<u8> {
+        // By hand, because this is the busiest answer; the space before `true` is nats-server's.
+        let duplicate = if is_duplicate { ",\"duplicate\": true" } else { "" };
+        format!("{{\"stream\":\"{}\",\"seq\":{seq}{duplicate}}}", self.config.name).into_bytes()
+    }
+
+    fn pub_error(&self, error: &ApiError) -> Vec<u8> {
+        let answer = serde_json::json!({ "error": error, "stream": self.config.name, "seq": 0 });
+        answer.to_string().into_bytes()
+    }
+
+    /// Starts a new segment when the active one is full, and gives back segments that hold nothing alive.
+    pub(super) fn make_room(&mut self) {
+        if self.store.poison().is_some() {
+            return;
+        }
+        let mut outcome = Ok(());
+        if self.store.is_roll_due() {
+            outcome = self.roll();
+        }
+        if outcome.is_ok()
+            && let Some(keep_from) = self.store.first_needed_segment()
+        {
+            outcome = self.reclaim(keep_from);
+        }
+        if let Err(error) = outcome {
+            self.store.poison_with(error.to_string());
+            self.on_failed_write(&error.to_string());
+        }
+    }
+
+    fn roll(&mut self) -> Result<(), crate::store::StoreError> {
+        let state: Vec<_> = self
+            .consumers
+            .values()
+            .map(|consumer| (consumer.id, consumer.to_json()))
+            .collect();
+        let mut records = Vec::new();
+        for (consumer, (definition, progress)) in &state {
+            records.push(Record::Consumer {
+                consumer: *consumer,
+                json: definition,
+            });
+            records.push(Record::ConsumerState {
+                consumer: *consumer,
+                json: progress,
+            });
+        }
+        self.store.roll(&records)
+    }
+
+    /// Message ids still within the window move to the active segment before their own goes.
+    fn reclaim(&mut self, keep_from: u64) -> Result<(), crate::store::StoreError> {
+        let moved = self.dedupe.rehome(keep_from, self.store.active_segment());
+        if !moved.is_empty() {
+            let ids = moved.iter().map(|seen| MessageId {
+                seq: seen.seq,
+                time: seen.time,
+                id: &seen.id,
+            });
+            self.store.append(&Record::MessageIds(ids.collect()))?;
+        }
+        self.store.reclaim(keep_from)
+    }
+
+    /// The last words to waiting clients, and everything synced whatever the policy.
+    pub(super) fn shut_down(&mut self) {
+        let now = self.around.clock.now();
+        self.each_consumer(now, |consumer, out| {
+            consumer.end_requests(&Status::ServerShutdown, out);
+        });
+        if self.store.poison().is_none()
+            && let Err(error) = self.store.sync()
+        {
+            self.on_failed_write(&error.to_string());
+        }
+        self.wakes.flush();
+    }
+}

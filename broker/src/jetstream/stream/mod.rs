@@ -1,0 +1,227 @@
+//! One stream and the thread that owns it: its files, its consumers, and the turns it works in.
+//!
+//! A turn takes everything that waits, applies it, makes it durable once, answers, and only then delivers: nothing is
+//! acknowledged or shown before it is on disk.
+
+mod acks;
+mod commit;
+mod consumers;
+mod direct;
+mod messages;
+mod publish;
+mod requests;
+mod restore;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use bytes::Bytes;
+
+use super::clock::{Clock, Now};
+use super::config::StreamConfig;
+use super::consumer::{Consumer, Outlet};
+use super::dedupe::Dedupe;
+use super::handle::StreamHandle;
+use super::info::StreamInfo;
+use crate::config::SyncPolicy;
+use crate::router::{Router, Wakes};
+use crate::store::record::ConsumerId;
+use crate::store::{Nanos, Record, Seq, StreamStore};
+use crate::subject::Filter;
+use commit::Reply;
+pub use requests::StreamRequest;
+pub use restore::{GONE_SUFFIX, NEW_SUFFIX, StreamMeta, open};
+
+/// What others may ask of a stream's thread.
+#[derive(Debug)]
+pub enum Command {
+    Publish {
+        subject: Bytes,
+        reply: Bytes,
+        header_len: usize,
+        body: Bytes,
+    },
+    Ack {
+        consumer: String,
+        stream_seq: Seq,
+        reply: Bytes,
+        payload: Bytes,
+    },
+    Pull {
+        consumer: String,
+        reply: Bytes,
+        body: Bytes,
+    },
+    Request {
+        request: StreamRequest,
+        reply: Bytes,
+        body: Bytes,
+    },
+    Describe(SyncSender<StreamInfo>),
+}
+
+/// What a stream is opened with.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    pub router: Router,
+    pub sync: SyncPolicy,
+    pub server_name: Arc<str>,
+    pub clock: Clock,
+}
+
+pub struct Stream {
+    handle: StreamHandle,
+    directory: PathBuf,
+    config: StreamConfig,
+    created: Nanos,
+    around: Surroundings,
+    store: StreamStore,
+    dedupe: Dedupe,
+    consumers: BTreeMap<ConsumerId, Consumer>,
+    ids: HashMap<String, ConsumerId>,
+    next_consumer: ConsumerId,
+    /// Messages after this one are not durable yet.
+    visible: Seq,
+    replies: Vec<Reply>,
+    /// Somebody is promised that what was written so far is durable.
+    sync_owed: bool,
+    /// When what nobody waits for is to be synced all the same.
+    sync_by: Option<u64>,
+    /// Subjects stored to in this turn, for `max_msgs_per_subject`.
+    touched: HashSet<Bytes>,
+    wakes: Wakes,
+    is_deleted: bool,
+}
+
+impl Stream {
+    /// Works until the inbox is closed or the stream is deleted.
+    pub fn run(mut self) {
+        let mut batch = Vec::new();
+        let handle = self.handle.clone();
+        while handle
+            .inbox()
+            .take(&mut batch, self.wake_at().map(|at| self.around.clock.instant(at)))
+        {
+            let now = self.around.clock.now();
+            for command in batch.drain(..) {
+                self.apply(command, now);
+            }
+            if self.is_deleted {
+                handle.inbox().close();
+                break;
+            }
+            self.on_timers(now);
+            self.enforce_limits(now);
+            self.commit(now);
+            self.deliver(now);
+            self.make_room();
+            self.wakes.flush();
+            handle.show(self.snapshot());
+        }
+        if !self.is_deleted {
+            self.shut_down();
+        }
+    }
+
+    pub fn filters(&self) -> Vec<Filter> {
+        self.config.filters()
+    }
+
+    pub fn allows_direct(&self) -> bool {
+        self.config.allow_direct
+    }
+
+    fn apply(&mut self, command: Command, now: Now) {
+        match command {
+            Command::Publish {
+                subject,
+                reply,
+                header_len,
+                body,
+            } => {
+                self.publish(&subject, reply, header_len, &body, now);
+            }
+            Command::Ack {
+                consumer,
+                stream_seq,
+                reply,
+                payload,
+            } => {
+                self.ack(&consumer, stream_seq, reply, &payload, now);
+            }
+            Command::Pull {
+                consumer,
+                reply,
+                body,
+            } => self.pull(&consumer, &reply, &body, now),
+            Command::Request { request, reply, body } => self.request(request, reply, &body, now),
+            // A caller that went away needs no answer.
+            Command::Describe(answer) => drop(answer.send(self.describe())),
+        }
+    }
+
+    fn consumer(&mut self, name: &str) -> Option<&mut Consumer> {
+        self.consumers.get_mut(self.ids.get(name)?)
+    }
+
+    /// Runs `visit` on each consumer with what a delivery needs.
+    fn each_consumer(&mut self, now: Now, mut visit: impl FnMut(&mut Consumer, &mut Outlet<'_>)) {
+        let mut out = Outlet {
+            stream: &self.config.name,
+            store: &mut self.store,
+            visible: self.visible,
+            router: &self.around.router,
+            wakes: &mut self.wakes,
+            now,
+        };
+        for consumer in self.consumers.values_mut() {
+            visit(consumer, &mut out);
+        }
+    }
+
+    fn deliver(&mut self, now: Now) {
+        self.each_consumer(now, |consumer, out| consumer.deliver(out));
+        let made: Vec<(ConsumerId, Vec<crate::store::Delivery>)> = self
+            .consumers
+            .values_mut()
+            .map(|consumer| (consumer.id, consumer.take_unlogged()))
+            .filter(|(_, deliveries)| !deliveries.is_empty())
+            .collect();
+        for (consumer, deliveries) in made {
+            self.log_lazily(&Record::Delivered { consumer, deliveries });
+        }
+        self.flush(now);
+    }
+
+    fn on_timers(&mut self, now: Now) {
+        let mut given_up = Vec::new();
+        for consumer in self.consumers.values_mut() {
+            for message in consumer.redeliver_due(now) {
+                given_up.push((consumer.id, message));
+            }
+        }
+        for (consumer, message) in given_up {
+            self.on_given_up(consumer, message);
+        }
+        self.each_consumer(now, |consumer, out| consumer.tend_requests(out));
+        let abandoned: Vec<ConsumerId> = self
+            .consumers
+            .values()
+            .filter(|consumer| consumer.is_abandoned(now))
+            .map(|consumer| consumer.id)
+            .collect();
+        for id in abandoned {
+            self.drop_consumer(id, now);
+        }
+    }
+
+    fn wake_at(&self) -> Option<u64> {
+        let consumers = self.consumers.values().filter_map(Consumer::wake_at).min();
+        [consumers, self.sync_by, self.oldest_expires_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}

@@ -1,0 +1,207 @@
+//! A message comes in: what its headers demand, whether there is room, and storing it.
+
+use bytes::Bytes;
+
+use super::Stream;
+use super::commit::Reply;
+use crate::jetstream::api_error::{self, ApiError};
+use crate::jetstream::clock::Now;
+use crate::jetstream::config::Discard;
+use crate::protocol::headers;
+use crate::store::Seq;
+use crate::store::index::accounted_bytes;
+
+/// Ids are stored with a two-byte length, and nobody needs longer ones.
+const MESSAGE_ID_MAX: usize = 4096;
+/// Subjects are stored with a two-byte length; a control line is far shorter by default.
+const SUBJECT_MAX: usize = u16::MAX as usize;
+
+/// What becomes of a message that is not refused.
+enum Verdict {
+    Store,
+    Duplicate(Seq),
+}
+
+impl Stream {
+    pub(super) fn publish(
+        &mut self,
+        subject: &Bytes,
+        reply: Bytes,
+        header_len: usize,
+        body: &Bytes,
+        now: Now,
+    ) {
+        let (headers, payload) = body.split_at(header_len);
+        let outcome = self
+            .check(subject, headers, payload, now)
+            .and_then(|verdict| match verdict {
+                Verdict::Store => self.store(subject, headers, payload, now).map(|seq| (seq, false)),
+                Verdict::Duplicate(seq) => Ok((seq, true)),
+            });
+        if reply.is_empty() || self.config.no_ack {
+            return;
+        }
+        self.reply(match outcome {
+            Ok((seq, is_duplicate)) => Reply::Stored {
+                to: reply,
+                seq,
+                is_duplicate,
+            },
+            Err(error) => Reply::Refused { to: reply, error },
+        });
+        // A duplicate may be of a message from this very turn.
+        self.sync_owed = true;
+    }
+
+    fn check(
+        &mut self,
+        subject: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+        now: Now,
+    ) -> Result<Verdict, ApiError> {
+        let size = headers.len() + payload.len();
+        if usize::try_from(self.config.max_msg_size).is_ok_and(|max| size > max)
+            || subject.len() > SUBJECT_MAX
+        {
+            return Err(api_error::MESSAGE_TOO_LARGE);
+        }
+        if !headers.is_empty()
+            && let Some(seq) = self.check_headers(subject, headers, now)?
+        {
+            return Ok(Verdict::Duplicate(seq));
+        }
+        if self.config.discard == Discard::New {
+            self.check_room(subject, headers.len(), payload.len())?;
+        }
+        Ok(Verdict::Store)
+    }
+
+    /// The first message with the same id, if this is a duplicate.
+    fn check_headers(&mut self, subject: &[u8], block: &[u8], now: Now) -> Result<Option<Seq>, ApiError> {
+        refuse_unsupported(block)?;
+        if headers::value(block, b"Nats-Expected-Stream")
+            .is_some_and(|name| name != self.config.name.as_bytes())
+        {
+            return Err(api_error::EXPECTED_STREAM);
+        }
+        if let Some(id) = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty()) {
+            if id.len() > MESSAGE_ID_MAX {
+                return Err(api_error::store_failed(
+                    "message id is too long, maximum allowed is 4096",
+                ));
+            }
+            self.dedupe
+                .expire(now.wall.saturating_sub(self.config.duplicate_window));
+            if let Some(seq) = self.dedupe.find(id) {
+                return Ok(Some(seq));
+            }
+        }
+        self.check_expectations(subject, block)?;
+        let rollup = headers::value(block, b"Nats-Rollup");
+        if rollup.is_some() && (!self.config.allow_rollup_hdrs || self.config.deny_purge) {
+            return Err(api_error::ROLLUP_NOT_PERMITTED);
+        }
+        if rollup.is_some_and(|scope| scope != b"sub" && scope != b"all") {
+            return Err(ApiError {
+                description: "rollup value invalid".into(),
+                ..api_error::ROLLUP_NOT_PERMITTED
+            });
+        }
+        Ok(None)
+    }
+
+    fn check_expectations(&self, subject: &[u8], block: &[u8]) -> Result<(), ApiError> {
+        let index = self.store.index();
+        let number = |name: &[u8]| -> Option<u64> {
+            std::str::from_utf8(headers::value(block, name)?)
+                .ok()?
+                .parse()
+                .ok()
+        };
+        if let Some(expected) = number(b"Nats-Expected-Last-Subject-Sequence") {
+            let subject =
+                headers::value(block, b"Nats-Expected-Last-Subject-Sequence-Subject").unwrap_or(subject);
+            let last = index.last_of_subject(subject).unwrap_or(0);
+            if last != expected {
+                return Err(api_error::wrong_last_sequence(last));
+            }
+        }
+        if let Some(expected) = number(b"Nats-Expected-Last-Sequence")
+            && expected != index.last_seq()
+        {
+            return Err(api_error::wrong_last_sequence(index.last_seq()));
+        }
+        if let Some(expected) = headers::value(block, b"Nats-Expected-Last-Msg-Id") {
+            let last = self.dedupe.last_id().unwrap_or_default();
+            if last != expected {
+                return Err(api_error::wrong_last_id(last));
+            }
+        }
+        Ok(())
+    }
+
+    /// With "discard new" a full stream refuses.
+    fn check_room(&self, subject: &[u8], headers_len: usize, payload_len: usize) -> Result<(), ApiError> {
+        let index = self.store.index();
+        let over = |limit: i64, value: u64| u64::try_from(limit).is_ok_and(|limit| value > limit);
+        if over(self.config.max_msgs, index.messages() + 1) {
+            return Err(api_error::store_failed("maximum messages exceeded"));
+        }
+        let bytes = accounted_bytes(subject.len(), headers_len, payload_len);
+        if over(self.config.max_bytes, index.bytes() + bytes) {
+            return Err(api_error::store_failed("maximum bytes exceeded"));
+        }
+        let of_subject = index.seqs_of(subject).map_or(0, std::collections::VecDeque::len) as u64;
+        if self.config.discard_new_per_subject && over(self.config.max_msgs_per_subject, of_subject + 1) {
+            return Err(api_error::store_failed("maximum messages per subject exceeded"));
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, subject: &Bytes, block: &[u8], payload: &[u8], now: Now) -> Result<Seq, ApiError> {
+        let segment = self.store.active_segment();
+        let stored = self.store.append_message(now.wall, subject, block, payload);
+        let seq = stored.map_err(|error| api_error::store_failed(error.to_string()))?;
+        self.sync_owed = true;
+        for consumer in self.consumers.values_mut() {
+            consumer.on_stored(subject);
+        }
+        let id = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty());
+        if let Some(id) = id {
+            self.dedupe.insert(id, seq, now.wall, segment);
+        }
+        self.dedupe.set_last_id(id);
+        if self.config.max_msgs_per_subject > 0 {
+            self.touched.insert(subject.clone());
+        }
+        match headers::value(block, b"Nats-Rollup") {
+            Some(b"sub") => self.roll_up(Some(subject), seq),
+            Some(b"all") => self.roll_up(None, seq),
+            _ => Ok(()),
+        }
+        .map_err(|error| api_error::store_failed(error.to_string()))?;
+        Ok(seq)
+    }
+}
+
+/// Features that would change what the message means are refused, not ignored.
+fn refuse_unsupported(block: &[u8]) -> Result<(), ApiError> {
+    let refusal = |err_code: u16, description: &'static str| ApiError {
+        code: 400,
+        err_code,
+        description: description.into(),
+    };
+    let known: [(&[u8], ApiError); 4] = [
+        (b"Nats-TTL", refusal(10166, "per-message TTL is disabled")),
+        (b"Nats-Incr", refusal(10168, "message counters is disabled")),
+        (b"Nats-Batch-Id", refusal(10174, "atomic publish is disabled")),
+        (b"Nats-Schedule", refusal(10188, "message schedules is disabled")),
+    ];
+    // One scan for the common prefix saves four on the many messages that only carry an id.
+    let has = |name: &[u8]| headers::value(block, name).is_some();
+    known
+        .into_iter()
+        .find(|(name, _)| has(name))
+        .map_or(Ok(()), |(_, error)| Err(error))
+}

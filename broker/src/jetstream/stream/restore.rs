@@ -1,0 +1,188 @@
+//! A stream comes up from its directory: metadata, log, consumers, message ids.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::consumers::Definition;
+use super::{Stream, Surroundings};
+use crate::jetstream::config::StreamConfig;
+use crate::jetstream::consumer::{Consumer, Progress};
+use crate::jetstream::dedupe::Dedupe;
+use crate::jetstream::handle::StreamHandle;
+use crate::protocol::headers;
+use crate::router::Wakes;
+use crate::store::record::{ConsumerId, MessageId};
+use crate::store::{Nanos, Record, Recovery, StoreError, StoredMessage, StreamStore, directory};
+
+pub const META_FILE: &str = "meta.json";
+/// A directory on its way out, or one that was never finished; neither holds anything promised.
+pub const GONE_SUFFIX: &str = "gone";
+pub const NEW_SUFFIX: &str = "new";
+const META_FORMAT: u32 = 1;
+
+/// `meta.json`: what a stream is, besides what is in its log.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StreamMeta {
+    format: u32,
+    pub created: Nanos,
+    pub config: StreamConfig,
+}
+
+/// What the log says about consumers and message ids, gathered record by record.
+#[derive(Default)]
+struct Gathered {
+    consumers: BTreeMap<ConsumerId, (Definition, Progress)>,
+    next_consumer: ConsumerId,
+    dedupe: Dedupe,
+}
+
+impl StreamMeta {
+    pub fn new(config: &StreamConfig, created: Nanos) -> StreamMeta {
+        StreamMeta {
+            format: META_FORMAT,
+            created,
+            config: config.clone(),
+        }
+    }
+
+    pub fn write(&self, directory: &Path) -> Result<(), StoreError> {
+        let json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        directory::replace_file(&directory.join(META_FILE), &json)
+    }
+
+    pub fn read(directory: &Path) -> Result<StreamMeta, StoreError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let path = directory.join(META_FILE);
+        let json = fs::read(&path).map_err(StoreError::io("read", &path))?;
+        let unreadable = |error: serde_json::Error| StoreError::Unreadable {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
+        // The format first: a newer one may have fields that would be refused here.
+        let Format { format } = serde_json::from_slice(&json).map_err(unreadable)?;
+        if format > META_FORMAT {
+            return Err(StoreError::NewerFormat {
+                path,
+                found: format,
+                supported: META_FORMAT,
+            });
+        }
+        serde_json::from_slice(&json).map_err(unreadable)
+    }
+}
+
+impl Gathered {
+    fn on_record(&mut self, record: &Record<'_>, segment: u64) {
+        match record {
+            Record::Message(message) => self.on_message(message, segment),
+            Record::MessageIds(ids) => {
+                for MessageId { seq, time, id } in ids {
+                    self.dedupe.insert(id, *seq, *time, segment);
+                }
+            }
+            Record::Consumer { consumer, json } => {
+                self.next_consumer = self.next_consumer.max(consumer + 1);
+                if let Ok(definition) = serde_json::from_slice(json) {
+                    let known = self.consumers.remove(consumer);
+                    let progress = known.map(|(_, progress)| progress).unwrap_or_default();
+                    self.consumers.insert(*consumer, (definition, progress));
+                }
+            }
+            Record::ConsumerState { consumer, json } => {
+                if let (Some((_, progress)), Ok(state)) =
+                    (self.consumers.get_mut(consumer), serde_json::from_slice(json))
+                {
+                    *progress = state;
+                }
+            }
+            Record::ConsumerGone { consumer } => drop(self.consumers.remove(consumer)),
+            Record::Delivered { consumer, deliveries } => {
+                if let Some((definition, progress)) = self.consumers.get_mut(consumer) {
+                    for delivery in deliveries {
+                        progress.record(delivery, definition.config.ack_policy);
+                    }
+                }
+            }
+            Record::Settled { consumer, seqs } => {
+                if let Some((_, progress)) = self.consumers.get_mut(consumer) {
+                    for &seq in seqs {
+                        progress.settle(seq);
+                    }
+                }
+            }
+            Record::Removed(_) | Record::Trimmed { .. } | Record::StreamState { .. } => {}
+        }
+    }
+
+    fn on_message(&mut self, message: &StoredMessage<'_>, segment: u64) {
+        let id = headers::value(message.headers, b"Nats-Msg-Id").filter(|id| !id.is_empty());
+        if let Some(id) = id {
+            self.dedupe.insert(id, message.seq, message.time, segment);
+        }
+        self.dedupe.set_last_id(id);
+    }
+}
+
+/// Opens the stream in `directory` and says in the log what recovery found.
+pub fn open(directory: &Path, around: Surroundings) -> Result<(Stream, StreamHandle), StoreError> {
+    let meta = StreamMeta::read(directory)?;
+    let mut gathered = Gathered::default();
+    let (store, recovery) = StreamStore::open(directory, &mut |record, segment| {
+        gathered.on_record(record, segment);
+    })?;
+    report(&meta.config.name, directory, &recovery);
+    let now = around.clock.now();
+    let handle = StreamHandle::new(&meta.config.name);
+    let mut consumers = BTreeMap::new();
+    let mut ids = HashMap::new();
+    for (id, (definition, progress)) in gathered.consumers {
+        let Definition { config, created } = definition;
+        let consumer = Consumer::with_progress(id, config, created, progress, store.index(), now);
+        handle.set_consumer(&consumer.name, true);
+        ids.insert(consumer.name.clone(), id);
+        consumers.insert(id, consumer);
+    }
+    gathered
+        .dedupe
+        .expire(now.wall.saturating_sub(meta.config.duplicate_window));
+    let stream = Stream {
+        visible: store.index().last_seq(),
+        handle: handle.clone(),
+        directory: directory.to_owned(),
+        created: meta.created,
+        config: meta.config,
+        dedupe: gathered.dedupe,
+        next_consumer: gathered.next_consumer,
+        replies: Vec::new(),
+        sync_owed: false,
+        sync_by: None,
+        touched: HashSet::new(),
+        wakes: Wakes::default(),
+        is_deleted: false,
+        around,
+        store,
+        consumers,
+        ids,
+    };
+    handle.show(stream.snapshot());
+    Ok((stream, handle))
+}
+
+fn report(stream: &str, directory: &Path, recovery: &Recovery) {
+    if let Some((position, bytes)) = &recovery.torn {
+        let file = directory::segment_path(directory, position.segment);
+        let (file, offset) = (file.display(), position.offset);
+        tracing::warn!(stream, %file, offset, bytes, "unfinished write cut off; nothing in it was acknowledged");
+    }
+    for damage in &recovery.damage {
+        let file = directory::segment_path(directory, damage.segment);
+        let (file, offset, bytes) = (file.display(), damage.offset, damage.bytes);
+        tracing::error!(stream, %file, offset, bytes, lost = ?damage.lost, "log is damaged; the rest is served");
+    }
+}

@@ -1,0 +1,46 @@
+//! `/healthz`: may clients rely on this server?
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use crate::server::Shared;
+
+#[derive(Serialize)]
+pub struct Healthz {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// 503 as soon as one stream takes no more writes.
+pub async fn page(State(server): State<Arc<Shared>>) -> (StatusCode, Json<Healthz>) {
+    let streams = server.jetstream.iter().flat_map(|jetstream| jetstream.streams());
+    let broken: Vec<String> = streams
+        .filter(|stream| stream.snapshot().is_poisoned)
+        .map(|stream| stream.name().to_owned())
+        .collect();
+    if broken.is_empty() {
+        return (
+            StatusCode::OK,
+            Json(Healthz {
+                status: "ok",
+                error: None,
+            }),
+        );
+    }
+    let error = format!(
+        "JetStream streams take no writes after a failed one: {}",
+        broken.join(", ")
+    );
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        Json(Healthz {
+            status: "unavailable",
+            error: Some(error),
+        }),
+    )
+}

@@ -1,0 +1,127 @@
+//! CONNECT: what a client says about itself. A key that is absent keeps its value; unknown keys are ignored.
+
+use serde::Deserialize;
+
+use super::ClientError;
+
+/// The options in force on a connection.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    pub verbose: bool,
+    pub pedantic: bool,
+    pub echo: bool,
+    pub headers: bool,
+    pub no_responders: bool,
+    pub protocol: i64,
+    pub user: Option<String>,
+    pub pass: Option<String>,
+    pub auth_token: Option<String>,
+    pub name: Option<String>,
+    pub lang: Option<String>,
+    pub version: Option<String>,
+}
+
+/// nats-server seeds these three with true before it reads the JSON.
+impl Default for Connect {
+    fn default() -> Connect {
+        Connect {
+            verbose: true,
+            pedantic: true,
+            echo: true,
+            headers: false,
+            no_responders: false,
+            protocol: 0,
+            user: None,
+            pass: None,
+            auth_token: None,
+            name: None,
+            lang: None,
+            version: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Given {
+    verbose: Option<bool>,
+    pedantic: Option<bool>,
+    echo: Option<bool>,
+    headers: Option<bool>,
+    no_responders: Option<bool>,
+    protocol: Option<i64>,
+    user: Option<String>,
+    pass: Option<String>,
+    auth_token: Option<String>,
+    name: Option<String>,
+    lang: Option<String>,
+    version: Option<String>,
+}
+
+impl Connect {
+    /// Lays what `json` gives over the options in force.
+    pub fn update(&mut self, json: &[u8]) -> Result<(), ClientError> {
+        let given: Given = serde_json::from_slice(json).map_err(|_| ClientError::Malformed)?;
+        set(&mut self.verbose, given.verbose);
+        set(&mut self.pedantic, given.pedantic);
+        set(&mut self.echo, given.echo);
+        set(&mut self.headers, given.headers);
+        set(&mut self.no_responders, given.no_responders);
+        set(&mut self.protocol, given.protocol);
+        set_some(&mut self.user, given.user);
+        set_some(&mut self.pass, given.pass);
+        set_some(&mut self.auth_token, given.auth_token);
+        set_some(&mut self.name, given.name);
+        set_some(&mut self.lang, given.lang);
+        set_some(&mut self.version, given.version);
+        if !(0..=1).contains(&self.protocol) {
+            return Err(ClientError::InvalidProtocol);
+        }
+        if self.no_responders && !self.headers {
+            return Err(ClientError::NoRespondersNeedsHeaders);
+        }
+        Ok(())
+    }
+}
+
+fn set<T>(current: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *current = value;
+    }
+}
+
+fn set_some<T>(current: &mut Option<T>, given: Option<T>) {
+    if given.is_some() {
+        *current = given;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_keys_keep_their_value() {
+        let mut connect = Connect::default();
+        connect
+            .update(br#"{"verbose":false,"lang":"x","unheard_of":[1]}"#)
+            .unwrap();
+        assert!(!connect.verbose && connect.pedantic && connect.echo);
+        connect
+            .update(br#"{"headers":true,"no_responders":true}"#)
+            .unwrap();
+        assert!(!connect.verbose && connect.headers);
+        assert_eq!(connect.lang.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn refusals() {
+        let check = |json: &str, expect: ClientError| {
+            assert_eq!(Connect::default().update(json.as_bytes()), Err(expect), "{json}");
+        };
+        check("", ClientError::Malformed);
+        check("[]", ClientError::Malformed);
+        check(r#"{"verbose":"yes"}"#, ClientError::Malformed);
+        check(r#"{"protocol":2}"#, ClientError::InvalidProtocol);
+        check(r#"{"no_responders":true}"#, ClientError::NoRespondersNeedsHeaders);
+    }
+}

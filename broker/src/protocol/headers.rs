@@ -1,0 +1,57 @@
+//! The header block of a message: `NATS/1.0\r\nName: value\r\n…\r\n\r\n`.
+//!
+//! Blocks are stored and forwarded verbatim; this only looks values up.
+
+/// The trimmed value of the first line named `name`, compared case-sensitively as nats-server does.
+pub fn value<'a>(block: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    lines(block).skip(1).find_map(|line| {
+        let rest = line.strip_prefix(name)?.strip_prefix(b":")?;
+        Some(rest.trim_ascii())
+    })
+}
+
+/// A block that is a status and nothing else: `NATS/1.0 404 No Messages`, then `fields` line by line.
+pub fn status(code: u16, text: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = format!("NATS/1.0 {code}");
+    for part in [" ", text].iter().filter(|_| !text.is_empty()) {
+        block.push_str(part);
+    }
+    block.push_str("\r\n");
+    for (name, value) in fields {
+        for part in [name, ": ", value, "\r\n"] {
+            block.push_str(part);
+        }
+    }
+    block.push_str("\r\n");
+    block.into_bytes()
+}
+
+/// Nobody listens on `subject`.
+pub fn no_responders(subject: &[u8]) -> Vec<u8> {
+    [b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat()
+}
+
+fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
+    block
+        .split(|&byte| byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lookup() {
+        let block = b"NATS/1.0\r\nNats-Msg-Id: abc \r\nX:1\r\nNats-Msg-Id-Not: no\r\nEmpty:\r\n\r\n";
+        let check = |name: &str, expect: Option<&str>| {
+            assert_eq!(value(block, name.as_bytes()), expect.map(str::as_bytes), "{name}");
+        };
+        check("Nats-Msg-Id", Some("abc"));
+        check("X", Some("1"));
+        check("Empty", Some(""));
+        check("nats-msg-id", None);
+        check("Y", None);
+        assert_eq!(value(b"", b"X"), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! The bytes on their way to one client: written by anyone, drained by that connection's writer.
+//!
+//! Small payloads are copied into one growing tail, so that hundreds of messages leave in one write; large ones are
+//! shared between all who receive them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
+
+use crate::protocol::ClientError;
+
+/// From here on sharing a payload (two atomic counts and a separate I/O slice) is cheaper than copying it.
+const SHARED_PAYLOAD_MIN: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub struct Outbox {
+    state: Mutex<State>,
+    max_pending: usize,
+    /// Told when there is something to write or the connection is to close.
+    readable: Notify,
+    /// Told when the writer has taken what was pending.
+    drained: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sealed: Vec<Bytes>,
+    tail: BytesMut,
+    /// Bytes queued plus bytes that the writer took and has not yet handed to the socket.
+    pending: usize,
+    /// Somebody has queued bytes and owes the writer a wake-up, or has already given it.
+    wake_owed: bool,
+    closing: Option<ClientError>,
+}
+
+/// What the writer finds.
+#[derive(Debug)]
+pub struct Batch {
+    pub chunks: Vec<Bytes>,
+    pub bytes: usize,
+    /// The reason to close once the chunks are written.
+    pub closing: Option<ClientError>,
+}
+
+/// Whether the caller has to wake the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queued {
+    WakeOwed,
+    AlreadyAwake,
+    /// Queued, but more than three quarters of `max_pending` wait: whoever feeds this client should pause.
+    Congested,
+    Closed,
+}
+
+impl Outbox {
+    pub fn new(max_pending: usize) -> Outbox {
+        Outbox {
+            state: Mutex::default(),
+            max_pending,
+            readable: Notify::new(),
+            drained: Notify::new(),
+        }
+    }
+
+    /// Queues what `write_head` appends, then `body` and a line end. A body inside `backing` may be shared.
+    ///
+    /// Past `max_pending` the connection is closed instead: a consumer this slow would take the server's memory.
+    pub fn queue(&self, write_head: impl FnOnce(&mut BytesMut), body: &[u8], backing: &Bytes) -> Queued {
+        let mut state = self.lock();
+        if state.closing.is_some() {
+            return Queued::Closed;
+        }
+        let before = state.tail.len();
+        write_head(&mut state.tail);
+        if body.len() >= SHARED_PAYLOAD_MIN {
+            let head = state.tail.split().freeze();
+            state.pending += head.len() - before + body.len();
+            state.sealed.push(head);
+            state.sealed.push(backing.slice_ref(body));
+            state.tail.extend_from_slice(b"\r\n");
+            state.pending += 2;
+        } else {
+            state.tail.extend_from_slice(body);
+            state.tail.extend_from_slice(b"\r\n");
+            state.pending += state.tail.len() - before;
+        }
+        self.after_queueing(state)
+    }
+
+    /// Queues whole protocol lines such as PONG, INFO or -ERR.
+    pub fn queue_line(&self, write: impl FnOnce(&mut BytesMut)) -> Queued {
+        let mut state = self.lock();
+        if state.closing.is_some() {
+            return Queued::Closed;
+        }
+        let before = state.tail.len();
+        write(&mut state.tail);
+        state.pending += state.tail.len() - before;
+        self.after_queueing(state)
+    }
+
+    fn after_queueing(&self, mut state: MutexGuard<'_, State>) -> Queued {
+        if state.pending > self.max_pending {
+            state.closing = Some(ClientError::SlowConsumer);
+            state.sealed.clear();
+            state.tail.clear();
+            drop(state);
+            self.wake();
+            return Queued::Closed;
+        }
+        let congested = state.pending > self.max_pending / 4 * 3;
+        if !std::mem::replace(&mut state.wake_owed, true) {
+            return Queued::WakeOwed;
+        }
+        if congested {
+            Queued::Congested
+        } else {
+            Queued::AlreadyAwake
+        }
+    }
+
+    pub fn wake(&self) {
+        self.readable.notify_one();
+    }
+
+    /// Nothing more is queued; the writer flushes what is there and ends. The first reason stands.
+    pub fn close(&self, reason: ClientError) {
+        self.lock().closing.get_or_insert(reason);
+        self.wake();
+        self.drained.notify_waiters();
+    }
+
+    pub fn pending(&self) -> usize {
+        self.lock().pending
+    }
+
+    /// Resolves when the writer has made progress or the connection closes.
+    pub async fn drained(&self) {
+        self.drained.notified().await;
+    }
+
+    /// Waits for something to write; the writer's side.
+    pub async fn next_batch(&self) -> Batch {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.pending > 0 || state.closing.is_some() {
+                    return take(&mut state);
+                }
+                state.wake_owed = false;
+            }
+            self.readable.notified().await;
+        }
+    }
+
+    /// The writer has handed `bytes` to the socket.
+    pub fn written(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.pending = state.pending.saturating_sub(bytes);
+        drop(state);
+        self.drained.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take(state: &mut State) -> Batch {
+    let mut chunks = std::mem::take(&mut state.sealed);
+    if !state.tail.is_empty() {
+        chunks.push(state.tail.split().freeze());
+    }
+    let bytes = chunks.iter().map(Bytes::len).sum();
+    Batch {
+        chunks,
+        bytes,
+        closing: state.closing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(outbox: &Outbox, body: &[u8]) -> Queued {
+        let backing = Bytes::copy_from_slice(body);
+        outbox.queue(|out| out.extend_from_slice(b"head\r\n"), &backing, &backing)
+    }
+
+    #[tokio::test]
+    async fn small_messages_leave_in_one_chunk_and_large_ones_are_shared() {
+        let outbox = Outbox::new(1 << 20);
+        assert_eq!(queue(&outbox, b"a"), Queued::WakeOwed);
+        assert_eq!(queue(&outbox, b"b"), Queued::AlreadyAwake);
+        assert_eq!(
+            queue(&outbox, &vec![b'x'; SHARED_PAYLOAD_MIN]),
+            Queued::AlreadyAwake
+        );
+        let batch = outbox.next_batch().await;
+        assert_eq!(batch.chunks.len(), 3);
+        assert_eq!(batch.chunks[0], "head\r\na\r\nhead\r\nb\r\nhead\r\n");
+        assert_eq!(batch.chunks[2], "\r\n");
+        assert_eq!(batch.bytes, outbox.pending());
+        outbox.written(batch.bytes);
+        assert_eq!(outbox.pending(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_slow_consumer_is_cut_off() {
+        let outbox = Outbox::new(20);
+        assert_eq!(queue(&outbox, b"0123456789"), Queued::WakeOwed);
+        assert_eq!(queue(&outbox, b"0123456789"), Queued::Closed);
+        assert_eq!(outbox.next_batch().await.closing, Some(ClientError::SlowConsumer));
+        assert_eq!(queue(&outbox, b""), Queued::Closed);
+    }
+}

@@ -1,0 +1,78 @@
+//! A session's memory of where subjects lead, so that a busy publisher does not search the tree for each message.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::jetstream::{Ingress, JetStream};
+use crate::router::{Matches, Router};
+use crate::subject;
+
+/// More subjects than this in a row are no pattern worth remembering.
+const CACHED_SUBJECTS_MAX: usize = 1024;
+
+/// Everything that happens to a message on one subject.
+#[derive(Debug, Default)]
+pub struct Route {
+    pub is_literal: bool,
+    pub matches: Matches,
+    pub ingress: Ingress,
+}
+
+#[derive(Debug)]
+pub struct Routes {
+    router: Router,
+    jetstream: Option<JetStream>,
+    known: HashMap<Bytes, Route>,
+    generation: (u64, u64),
+    /// For subjects that are used once, such as reply inboxes.
+    once: Route,
+}
+
+impl Routes {
+    pub fn new(router: Router, jetstream: Option<JetStream>) -> Routes {
+        Routes {
+            router,
+            jetstream,
+            known: HashMap::new(),
+            generation: (0, 0),
+            once: Route::default(),
+        }
+    }
+
+    pub fn find(&mut self, subject: &[u8]) -> &Route {
+        // Read before looking up: a change during the look-up then invalidates what is remembered.
+        let generation = (
+            self.router.generation(),
+            self.jetstream.as_ref().map_or(0, JetStream::generation),
+        );
+        if generation != self.generation || self.known.len() >= CACHED_SUBJECTS_MAX {
+            self.known.clear();
+            self.generation = generation;
+        }
+        if subject.starts_with(b"_INBOX.") || subject.starts_with(b"$JS.ACK.") {
+            fill(&mut self.once, &self.router, self.jetstream.as_ref(), subject);
+            return &self.once;
+        }
+        if !self.known.contains_key(subject) {
+            let mut route = Route::default();
+            fill(&mut route, &self.router, self.jetstream.as_ref(), subject);
+            self.known.insert(Bytes::copy_from_slice(subject), route);
+        }
+        &self.known[subject]
+    }
+}
+
+/// A subject with wildcards or empty tokens leads nowhere.
+fn fill(route: &mut Route, router: &Router, jetstream: Option<&JetStream>, subject: &[u8]) {
+    route.is_literal = subject::is_literal(subject);
+    route.ingress = Ingress::None;
+    if route.is_literal {
+        router.collect(subject, &mut route.matches);
+        if let Some(jetstream) = jetstream {
+            route.ingress = jetstream.ingress(subject);
+        }
+    } else {
+        route.matches.clear();
+    }
+}

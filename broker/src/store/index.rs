@@ -1,0 +1,296 @@
+//! Where each live message of a stream lies, and which subjects it has. In memory, rebuilt from the log.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::log::Position;
+use super::{Nanos, Seq, StoredMessage};
+use crate::subject::Filter;
+
+/// Gaps are kept in place until they outnumber the living by this many.
+const GAPS_TOLERATED: usize = 1024;
+
+/// nats-server's file accounting: 22 bytes and the checksum's 8 per message, 4 more with headers.
+const ACCOUNTED_OVERHEAD: u64 = 22 + 8;
+const ACCOUNTED_HEADERS: u64 = 4;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    pub seq: Seq,
+    pub time: Nanos,
+    segment: u32,
+    offset: u32,
+    /// Length of the frame; 0 marks a removed message.
+    len: u32,
+    accounted: u32,
+    subject: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct Index {
+    /// Ascending by `seq`.
+    entries: VecDeque<Entry>,
+    gaps: usize,
+    bytes: u64,
+    last_seq: Seq,
+    last_time: Nanos,
+    subjects: Vec<Subject>,
+    by_name: HashMap<Arc<[u8]>, u32>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Subject {
+    name: Arc<[u8]>,
+    seqs: VecDeque<Seq>,
+}
+
+impl Entry {
+    pub fn position(&self) -> Position {
+        Position {
+            segment: u64::from(self.segment),
+            offset: u64::from(self.offset),
+            len: self.len as usize,
+        }
+    }
+
+    pub fn accounted(&self) -> u64 {
+        u64::from(self.accounted)
+    }
+
+    fn is_live(&self) -> bool {
+        self.len > 0
+    }
+}
+
+/// What a message counts for against `max_bytes`.
+pub fn accounted_bytes(subject: usize, headers: usize, payload: usize) -> u64 {
+    let header_cost = if headers > 0 {
+        ACCOUNTED_HEADERS + headers as u64
+    } else {
+        0
+    };
+    ACCOUNTED_OVERHEAD + subject as u64 + header_cost + payload as u64
+}
+
+impl Index {
+    pub fn messages(&self) -> u64 {
+        (self.entries.len() - self.gaps) as u64
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    pub fn last_time(&self) -> Nanos {
+        self.last_time
+    }
+
+    /// The sequence of the oldest live message, or the one that the next message would be the first with.
+    pub fn first_seq(&self) -> Seq {
+        self.first().map_or(self.last_seq + 1, |entry| entry.seq)
+    }
+
+    pub fn first(&self) -> Option<&Entry> {
+        // The front is never a gap: removal pops gaps off it.
+        self.entries.front()
+    }
+
+    /// Sequences up to `last_seq` count as given, whether or not a message is there.
+    pub fn skip_to(&mut self, last_seq: Seq) {
+        self.last_seq = self.last_seq.max(last_seq);
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "segments stay far below 4 GiB and 2^32 in number"
+    )]
+    pub fn insert(&mut self, message: &StoredMessage<'_>, position: Position) {
+        let accounted = accounted_bytes(
+            message.subject.len(),
+            message.headers.len(),
+            message.payload.len(),
+        );
+        let subject = self.intern(message.subject);
+        self.subjects[subject as usize].seqs.push_back(message.seq);
+        self.entries.push_back(Entry {
+            seq: message.seq,
+            time: message.time,
+            segment: position.segment as u32,
+            offset: position.offset as u32,
+            len: position.len as u32,
+            accounted: accounted as u32,
+            subject,
+        });
+        self.bytes += accounted;
+        self.last_seq = message.seq;
+        self.last_time = message.time;
+    }
+
+    pub fn get(&self, seq: Seq) -> Option<&Entry> {
+        self.slot(seq).map(|at| &self.entries[at])
+    }
+
+    /// The first live message at or after `seq`.
+    pub fn next(&self, seq: Seq) -> Option<&Entry> {
+        self.entries
+            .range(self.lower_bound(seq)..)
+            .find(|entry| entry.is_live())
+    }
+
+    /// The first live message at or after `seq` that one of `filters` matches; none means all.
+    pub fn next_matching(&self, seq: Seq, filters: &[Filter]) -> Option<&Entry> {
+        let matches = |entry: &&Entry| {
+            entry.is_live()
+                && (filters.is_empty()
+                    || filters
+                        .iter()
+                        .any(|filter| filter.matches(self.subject_of(entry))))
+        };
+        self.entries.range(self.lower_bound(seq)..).find(matches)
+    }
+
+    /// The first live message not older than `time`.
+    pub fn first_since(&self, time: Nanos) -> Option<&Entry> {
+        let at = self.entries.partition_point(|entry| entry.time < time);
+        self.entries.range(at..).find(|entry| entry.is_live())
+    }
+
+    /// How many live messages at or after `seq` match.
+    pub fn count_matching(&self, seq: Seq, filters: &[Filter]) -> u64 {
+        if filters.is_empty() && seq <= self.first_seq() {
+            return self.messages();
+        }
+        let since =
+            |subject: &Subject| subject.seqs.len() - subject.seqs.partition_point(|&other| other < seq);
+        self.matching_subjects(filters).map(since).sum::<usize>() as u64
+    }
+
+    pub fn last_matching(&self, filters: &[Filter]) -> Option<Seq> {
+        self.matching_subjects(filters)
+            .filter_map(|subject| subject.seqs.back().copied())
+            .max()
+    }
+
+    pub fn last_of_subject(&self, subject: &[u8]) -> Option<Seq> {
+        self.seqs_of(subject)?.back().copied()
+    }
+
+    /// The live sequences of one literal subject, ascending.
+    pub fn seqs_of(&self, subject: &[u8]) -> Option<&VecDeque<Seq>> {
+        let id = *self.by_name.get(subject)?;
+        Some(&self.subjects[id as usize].seqs)
+    }
+
+    pub fn num_subjects(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Subjects with their message counts, by name.
+    pub fn subjects<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = (&'a [u8], usize)> {
+        self.matching_subjects(std::slice::from_ref(filter))
+            .map(|subject| (&*subject.name, subject.seqs.len()))
+    }
+
+    pub fn subject_of(&self, entry: &Entry) -> &[u8] {
+        &self.subjects[entry.subject as usize].name
+    }
+
+    /// The live sequences below `seq` that match `filters`, oldest first.
+    pub fn matching_below(&self, seq: Seq, filters: &[Filter]) -> Vec<Seq> {
+        let mut found: Vec<Seq> = self
+            .matching_subjects(filters)
+            .flat_map(|subject| subject.seqs.iter().copied().take_while(|&other| other < seq))
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Takes a message out; its subject, if it was there.
+    pub fn remove(&mut self, seq: Seq) -> Option<Arc<[u8]>> {
+        let at = self.slot(seq)?;
+        let entry = self.entries[at];
+        self.entries[at].len = 0;
+        self.gaps += 1;
+        self.bytes -= u64::from(entry.accounted);
+        let name = self.forget_subject(entry.subject, seq);
+        while self.entries.front().is_some_and(|front| !front.is_live()) {
+            self.entries.pop_front();
+            self.gaps -= 1;
+        }
+        if self.gaps > self.entries.len() / 2 + GAPS_TOLERATED {
+            self.entries.retain(Entry::is_live);
+            self.gaps = 0;
+        }
+        Some(name)
+    }
+
+    fn matching_subjects<'a>(&'a self, filters: &'a [Filter]) -> impl Iterator<Item = &'a Subject> {
+        self.subjects.iter().filter(move |subject| {
+            filters.is_empty() || filters.iter().any(|filter| filter.matches(&subject.name))
+        })
+    }
+
+    fn intern(&mut self, name: &[u8]) -> u32 {
+        if let Some(&id) = self.by_name.get(name) {
+            return id;
+        }
+        let name: Arc<[u8]> = name.into();
+        let subject = Subject {
+            name: Arc::clone(&name),
+            seqs: VecDeque::new(),
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.subjects[id as usize] = subject;
+                id
+            }
+            None => {
+                self.subjects.push(subject);
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "4 billion subjects do not fit in memory"
+                )]
+                let id = (self.subjects.len() - 1) as u32;
+                id
+            }
+        };
+        self.by_name.insert(name, id);
+        id
+    }
+
+    fn forget_subject(&mut self, id: u32, seq: Seq) -> Arc<[u8]> {
+        let subject = &mut self.subjects[id as usize];
+        if let Ok(at) = subject.seqs.binary_search(&seq) {
+            subject.seqs.remove(at);
+        }
+        let name = Arc::clone(&subject.name);
+        if subject.seqs.is_empty() {
+            self.by_name.remove(&name);
+            self.free.push(id);
+        }
+        name
+    }
+
+    fn slot(&self, seq: Seq) -> Option<usize> {
+        let at = self.lower_bound(seq);
+        let entry = self.entries.get(at)?;
+        (entry.seq == seq && entry.is_live()).then_some(at)
+    }
+
+    /// The first slot whose sequence is not below `seq`. Without gaps it is where arithmetic says.
+    fn lower_bound(&self, seq: Seq) -> usize {
+        let Some(front) = self.entries.front() else {
+            return 0;
+        };
+        let guess = usize::try_from(seq.saturating_sub(front.seq)).unwrap_or(usize::MAX);
+        match self.entries.get(guess) {
+            Some(entry) if entry.seq == seq => guess,
+            _ => self.entries.partition_point(|entry| entry.seq < seq),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A stream on disk: its log, and the index that the log adds up to.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::frame::{self, HEADER_LEN};
+use super::index::Index;
+use super::log::{Log, Position};
+use super::record::MESSAGE_OVERHEAD;
+use super::{Damage, Nanos, Record, Seq, StoreError, StoredMessage, replay};
+
+/// A segment is the unit in which space comes back; small enough for that, large enough to be few.
+#[cfg(not(test))]
+const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Tests roll early and often.
+#[cfg(test)]
+const SEGMENT_BYTES: u64 = 2 * 1024;
+
+/// What opening a store found besides sound records.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    pub records: u64,
+    /// The unfinished end of the log, which was cut off: where, and how many bytes.
+    pub torn: Option<(Position, u64)>,
+    pub damage: Vec<Damage>,
+}
+
+/// A message read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    pub seq: Seq,
+    pub time: Nanos,
+    pub subject: Bytes,
+    pub header_len: usize,
+    /// Header block and payload.
+    pub body: Bytes,
+}
+
+#[derive(Debug)]
+pub struct StreamStore {
+    log: Log,
+    index: Index,
+    damage: Vec<Damage>,
+}
+
+impl StreamStore {
+    /// Opens what is in `directory` and tells `visit` every record in order, with the segment it lies in.
+    pub fn open(
+        directory: &Path,
+        visit: &mut dyn FnMut(&Record<'_>, u64),
+    ) -> Result<(StreamStore, Recovery), StoreError> {
+        let mut index = Index::default();
+        let replayed = replay::replay(directory, &mut |record, position| {
+            apply(&mut index, record, position);
+            visit(record, position.segment);
+        })?;
+        let segments: BTreeSet<u64> = replayed.segments.iter().copied().collect();
+        let log = Log::resume(
+            directory,
+            segments,
+            replayed.end,
+            replayed.next_lsn,
+            SEGMENT_BYTES,
+        )?;
+        let mut store = StreamStore {
+            log,
+            index,
+            damage: replayed.recovery.damage,
+        };
+        if let Some(unreadable) = replayed.unreadable_tail {
+            store.burn_sequences(unreadable)?;
+        }
+        let recovery = Recovery {
+            damage: store.damage.clone(),
+            ..replayed.recovery
+        };
+        Ok((store, recovery))
+    }
+
+    /// Damage at the very end may have held acknowledged messages whose sequences nobody can read any more. As many
+    /// are skipped as can have fitted, so that none is given twice.
+    fn burn_sequences(&mut self, unreadable: u64) -> Result<(), StoreError> {
+        let smallest = (HEADER_LEN + MESSAGE_OVERHEAD + 1) as u64;
+        let last_known = self.index.last_seq();
+        let burned = last_known + unreadable / smallest + 1;
+        if let Some(damage) = self.damage.last_mut() {
+            damage.lost.push(last_known + 1..=burned);
+        }
+        self.index.skip_to(burned);
+        self.log.append(&self.state_record())?;
+        self.log.sync()
+    }
+
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    /// Why this store takes no more writes, if it does not.
+    pub fn poison(&self) -> Option<&str> {
+        self.log.poison()
+    }
+
+    pub fn active_segment(&self) -> u64 {
+        self.log.active_segment()
+    }
+
+    pub fn is_dirty(&self) -> bool {
+        self.log.is_dirty()
+    }
+
+    /// Appends a message; durable after the next [`StreamStore::sync`].
+    pub fn append_message(
+        &mut self,
+        time: Nanos,
+        subject: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Result<Seq, StoreError> {
+        // Times never go back within a stream, so that messages can be found by time.
+        let time = time.max(self.index.last_time());
+        let seq = self.index.last_seq() + 1;
+        let message = StoredMessage {
+            seq,
+            time,
+            subject,
+            headers,
+            payload,
+        };
+        let position = self.log.append(&Record::Message(message))?;
+        self.index.insert(&message, position);
+        Ok(seq)
+    }
+
+    /// Appends what is not about messages.
+    pub fn append(&mut self, record: &Record<'_>) -> Result<(), StoreError> {
+        self.log.append(record).map(|_| ())
+    }
+
+    /// Takes messages out one by one, telling `removed` each that was there.
+    pub fn remove(&mut self, seqs: &[Seq], mut removed: impl FnMut(Seq, &[u8])) -> Result<u64, StoreError> {
+        let there: Vec<Seq> = seqs
+            .iter()
+            .copied()
+            .filter(|&seq| self.index.get(seq).is_some())
+            .collect();
+        if there.is_empty() {
+            return Ok(0);
+        }
+        self.log.append(&Record::Removed(there.clone()))?;
+        for &seq in &there {
+            if let Some(subject) = self.index.remove(seq) {
+                removed(seq, &subject);
+            }
+        }
+        Ok(there.len() as u64)
+    }
+
+    /// Takes out everything below `first_seq`.
+    pub fn trim(&mut self, first_seq: Seq, mut removed: impl FnMut(Seq, &[u8])) -> Result<u64, StoreError> {
+        if self.index.first_seq() >= first_seq {
+            return Ok(0);
+        }
+        self.log.append(&Record::Trimmed { first_seq })?;
+        let mut count = 0;
+        while let Some((seq, subject)) = remove_first_below(&mut self.index, first_seq) {
+            removed(seq, &subject);
+            count += 1;
+        }
+        self.index.skip_to(first_seq - 1);
+        Ok(count)
+    }
+
+    /// Reads a message back; `None` when there is none at `seq`.
+    pub fn load(&mut self, seq: Seq) -> Result<Option<Loaded>, StoreError> {
+        let Some(position) = self.index.get(seq).map(super::index::Entry::position) else {
+            return Ok(None);
+        };
+        let frame = Bytes::from(self.log.read(position)?);
+        let body = frame::decode_header(&frame).and_then(|header| header.body(&frame));
+        match body.and_then(|body| Record::decode(1, body)) {
+            Some(Record::Message(message)) if message.seq == seq => Ok(Some(Loaded {
+                seq,
+                time: message.time,
+                subject: frame.slice_ref(message.subject),
+                header_len: message.headers.len(),
+                // Headers and payload lie side by side at the end of the frame.
+                body: frame.slice(frame.len() - message.headers.len() - message.payload.len()..),
+            })),
+            _ => Err(self.note_damage(seq, position)),
+        }
+    }
+
+    fn note_damage(&mut self, seq: Seq, position: Position) -> StoreError {
+        self.damage.push(Damage {
+            segment: position.segment,
+            offset: position.offset,
+            bytes: position.len as u64,
+            lost: vec![seq..=seq],
+        });
+        StoreError::Damaged {
+            seq,
+            path: self.log.path_of(position),
+            offset: position.offset,
+        }
+    }
+
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        self.log.flush()
+    }
+
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        self.log.sync()
+    }
+
+    pub fn is_roll_due(&self) -> bool {
+        self.log.is_roll_due()
+    }
+
+    /// Starts a new segment that opens with the whole state besides messages, so that older ones can go.
+    pub fn roll(&mut self, state: &[Record<'_>]) -> Result<(), StoreError> {
+        self.log.roll()?;
+        self.log.append(&self.state_record())?;
+        for record in state {
+            self.log.append(record)?;
+        }
+        self.log.sync()
+    }
+
+    /// The first segment that still holds a live message; all before it can go.
+    pub fn first_needed_segment(&self) -> Option<u64> {
+        let needed = self
+            .index
+            .first()
+            .map_or(self.log.active_segment(), |entry| entry.position().segment);
+        (needed > self.log.oldest_segment()).then_some(needed)
+    }
+
+    /// Removes the segments before `keep_from`. What they say is first superseded durably.
+    pub fn reclaim(&mut self, keep_from: u64) -> Result<(), StoreError> {
+        self.log.append(&self.state_record())?;
+        self.log.sync()?;
+        self.log.remove_before(keep_from)
+    }
+
+    /// Refuses all further writes, as after a failed one.
+    pub fn poison_with(&mut self, reason: String) {
+        self.log.poison_with(reason);
+    }
+
+    fn state_record(&self) -> Record<'static> {
+        Record::StreamState {
+            first_seq: self.index.first_seq(),
+            last_seq: self.index.last_seq(),
+        }
+    }
+}
+
+/// Brings the index up to date with one record of the log.
+fn apply(index: &mut Index, record: &Record<'_>, position: Position) {
+    match record {
+        Record::Message(message) if message.seq > index.last_seq() => index.insert(message, position),
+        Record::Removed(seqs) => {
+            for &seq in seqs {
+                index.remove(seq);
+            }
+        }
+        Record::Trimmed { first_seq } => {
+            while remove_first_below(index, *first_seq).is_some() {}
+            index.skip_to(first_seq.saturating_sub(1));
+        }
+        Record::StreamState { first_seq, last_seq } => {
+            while remove_first_below(index, *first_seq).is_some() {}
+            index.skip_to(*last_seq);
+        }
+        _ => {}
+    }
+}
+
+fn remove_first_below(index: &mut Index, first_seq: Seq) -> Option<(Seq, Arc<[u8]>)> {
+    let seq = index
+        .first()
+        .map(|entry| entry.seq)
+        .filter(|&seq| seq < first_seq)?;
+    index.remove(seq).map(|subject| (seq, subject))
+}

@@ -1,0 +1,278 @@
+//! Streams and pull consumers.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::{self, AckKind, Context, stream};
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) async fn jetstream(url: &str) {
+    let client = async_nats::connect(url).await.unwrap();
+    let context = jetstream::new(client);
+    publish_and_dedupe(&context).await;
+    consume_and_ack(&context).await;
+    nak_term_and_progress(&context).await;
+    messages_stream(&context).await;
+    names_by_subject(&context).await;
+    consumer_administration(&context).await;
+}
+
+async fn make(context: &Context, name: &str, subject: &str) -> stream::Stream {
+    let config = stream::Config {
+        name: name.into(),
+        subjects: vec![subject.into()],
+        ..Default::default()
+    };
+    context.create_stream(config).await.unwrap()
+}
+
+async fn pull(stream: &stream::Stream, name: &str, config: pull::Config) -> PullConsumer {
+    let config = pull::Config {
+        durable_name: Some(name.into()),
+        ack_policy: AckPolicy::Explicit,
+        ..config
+    };
+    stream.get_or_create_consumer(name, config).await.unwrap()
+}
+
+async fn publish_and_dedupe(context: &Context) {
+    let mut stream = make(context, "DEDUPE", "dedupe.>").await;
+    let mut acks = Vec::new();
+    for n in 0..100 {
+        acks.push(
+            context
+                .publish(format!("dedupe.{}", n % 3), "payload".into())
+                .await
+                .unwrap(),
+        );
+    }
+    for (at, ack) in acks.into_iter().enumerate() {
+        assert_eq!(ack.await.unwrap().sequence, at as u64 + 1);
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", "once");
+    let send = async || {
+        let ack = context
+            .publish_with_headers("dedupe.x", headers.clone(), "".into())
+            .await
+            .unwrap();
+        ack.await.unwrap()
+    };
+    let (first, second) = (send().await, send().await);
+    assert_eq!((first.sequence, first.duplicate), (101, false));
+    assert_eq!((second.sequence, second.duplicate), (101, true));
+    let state = stream.info().await.unwrap().state.clone();
+    assert_eq!(
+        (state.messages, state.first_sequence, state.last_sequence),
+        (101, 1, 101)
+    );
+    let message = stream.get_raw_message(101).await.unwrap();
+    assert_eq!(message.headers.get("Nats-Msg-Id").unwrap().as_str(), "once");
+    assert_eq!(stream.purge().await.unwrap().purged, 101);
+    assert_eq!(stream.info().await.unwrap().state.first_sequence, 102);
+    context.delete_stream("DEDUPE").await.unwrap();
+    assert!(context.get_stream("DEDUPE").await.is_err());
+}
+
+async fn consume_and_ack(context: &Context) {
+    let stream = make(context, "WORK", "work.>").await;
+    for n in 0..20 {
+        context
+            .publish("work.item", n.to_string().into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+    let mut consumer = pull(&stream, "worker", pull::Config::default()).await;
+    let mut batch = consumer
+        .batch()
+        .max_messages(15)
+        .expires(PATIENCE)
+        .messages()
+        .await
+        .unwrap();
+    let mut seen = 0;
+    while let Some(message) = batch.next().await {
+        let message = message.unwrap();
+        assert_eq!(message.subject.as_str(), "work.item");
+        let info = message.info().unwrap();
+        assert_eq!(
+            (info.stream_sequence, info.delivered, info.pending),
+            (seen + 1, 1, 19 - seen)
+        );
+        message.double_ack().await.unwrap();
+        seen += 1;
+    }
+    assert_eq!(seen, 15);
+    let mut fetched = consumer.fetch().max_messages(100).messages().await.unwrap();
+    let mut rest = 0;
+    while let Some(message) = fetched.next().await {
+        message.unwrap().double_ack().await.unwrap();
+        rest += 1;
+    }
+    assert_eq!(rest, 5);
+    let info = consumer.info().await.unwrap();
+    assert_eq!(
+        (
+            info.num_pending,
+            info.num_ack_pending,
+            info.ack_floor.stream_sequence
+        ),
+        (0, 0, 20)
+    );
+}
+
+async fn nak_term_and_progress(context: &Context) {
+    let stream = make(context, "FATES", "fates.>").await;
+    let config = pull::Config {
+        ack_wait: Duration::from_millis(300),
+        max_deliver: 3,
+        ..Default::default()
+    };
+    let consumer = pull(&stream, "fates", config).await;
+    let next = async || {
+        let mut batch = consumer
+            .batch()
+            .max_messages(1)
+            .expires(PATIENCE)
+            .messages()
+            .await
+            .unwrap();
+        timeout(PATIENCE, batch.next()).await.unwrap().unwrap().unwrap()
+    };
+    context
+        .publish("fates.nak", "".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    let first = next().await;
+    let asked = std::time::Instant::now();
+    first
+        .ack_with(AckKind::Nak(Some(Duration::from_millis(150))))
+        .await
+        .unwrap();
+    let second = next().await;
+    assert!(
+        asked.elapsed() >= Duration::from_millis(140),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(
+        (
+            second.info().unwrap().delivered,
+            second.info().unwrap().stream_sequence
+        ),
+        (2, 1)
+    );
+    // Signs of life keep the message past its ack wait.
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        second.ack_with(AckKind::Progress).await.unwrap();
+    }
+    second.ack_with(AckKind::Term).await.unwrap();
+    context
+        .publish("fates.max", "".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    let client = context.client();
+    let mut advisories = client
+        .subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.FATES.fates")
+        .await
+        .unwrap();
+    for count in 1..=3 {
+        let message = next().await;
+        assert_eq!(
+            (
+                message.info().unwrap().stream_sequence,
+                message.info().unwrap().delivered
+            ),
+            (2, count)
+        );
+    }
+    // nats-server only notices with a request waiting.
+    let waiting = tokio::spawn({
+        let consumer = consumer.clone();
+        async move {
+            consumer
+                .batch()
+                .max_messages(1)
+                .expires(Duration::from_secs(2))
+                .messages()
+                .await
+        }
+    });
+    let advisory = timeout(PATIENCE, advisories.next()).await.unwrap().unwrap();
+    let advisory: serde_json::Value = serde_json::from_slice(&advisory.payload).unwrap();
+    assert_eq!(
+        (&advisory["stream_seq"], &advisory["deliveries"]),
+        (&2.into(), &3.into())
+    );
+    drop(waiting.await.unwrap().unwrap());
+}
+
+async fn messages_stream(context: &Context) {
+    let stream = make(context, "FLOW", "flow.>").await;
+    let consumer = pull(&stream, "flow", pull::Config::default()).await;
+    let mut messages = consumer.messages().await.unwrap();
+    let publishing = tokio::spawn({
+        let context = context.clone();
+        async move {
+            for n in 0..500 {
+                context
+                    .publish("flow.x", n.to_string().into())
+                    .await
+                    .unwrap()
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    for n in 0..500 {
+        let message = timeout(PATIENCE, messages.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert_eq!(&message.payload[..], n.to_string().as_bytes());
+        message.ack().await.unwrap();
+    }
+    publishing.await.unwrap();
+}
+
+async fn names_by_subject(context: &Context) {
+    assert_eq!(context.stream_by_subject("flow.abc").await.unwrap(), "FLOW");
+    let mut all: Vec<String> = context.stream_names().try_collect().await.unwrap();
+    all.sort();
+    assert_eq!(all, ["FATES", "FLOW", "WORK"]);
+}
+
+async fn consumer_administration(context: &Context) {
+    let stream = context.get_stream("FLOW").await.unwrap();
+    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+    assert_eq!(names, ["flow"]);
+    let again = context
+        .get_or_create_stream(stream::Config {
+            name: "FLOW".into(),
+            subjects: vec!["flow.>".into()],
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(again.cached_info().config.name, "FLOW");
+    stream.delete_consumer("flow").await.unwrap();
+    assert!(stream.get_consumer::<pull::Config>("flow").await.is_err());
+    let filtered = pull::Config {
+        filter_subject: "flow.none".into(),
+        ..Default::default()
+    };
+    let mut consumer = pull(&stream, "filtered", filtered).await;
+    assert_eq!(consumer.info().await.unwrap().num_pending, 0);
+}
