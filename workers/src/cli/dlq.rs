@@ -240,7 +240,7 @@ async fn replay(store: &Store, ids: &[String], out: &mut impl Write) -> Result<(
                 refused = Some(DlqError::NotDead {
                     id: id.clone(),
                     state,
-                })
+                });
             }
         }
     }

@@ -1,0 +1,48 @@
+//! The promises of one delivery, end to end through the public API: each case on SQLite and PostgreSQL, on postroom's own
+//! broker and on nats-server, by the same code.
+
+mod cases;
+mod probe;
+#[path = "../servers/mod.rs"]
+mod servers;
+mod world;
+
+use world::World;
+
+/// Runs each case on every pair of database and broker.
+macro_rules! everywhere {
+    ($($case:ident),+ $(,)?) => {
+        everywhere!(@on sqlite_and_postroom, World::sqlite_and_postroom, $($case),+);
+        everywhere!(@on sqlite_and_nats_server, World::sqlite_and_nats_server, $($case),+);
+        everywhere!(@on postgres_and_postroom, World::postgres_and_postroom, $($case),+);
+        everywhere!(@on postgres_and_nats_server, World::postgres_and_nats_server, $($case),+);
+    };
+    (@on $pair:ident, $world:path, $($case:ident),+) => {
+        mod $pair {
+            use super::World;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::cases::$case($world().await).await;
+            })+
+        }
+    };
+}
+
+everywhere![
+    each_message_is_handled_once_and_what_it_publishes_arrives_once,
+    a_failed_attempt_leaves_nothing_behind_and_is_retried,
+    sql_of_the_handler_commits_with_the_delivery_or_not_at_all,
+    a_permanent_failure_is_in_the_table_and_on_the_stream_byte_for_byte,
+    used_up_attempts_end_as_a_letter_with_their_history,
+    panics_and_timeouts_are_failed_attempts,
+    a_second_copy_is_suppressed_and_a_reused_key_is_a_letter,
+    what_cannot_be_read_is_a_letter_not_a_loss,
+    a_snooze_spends_no_attempt,
+    discarded_work_is_acked_and_leaves_nothing,
+    a_lost_effect_is_sent_again_or_held_as_the_handler_chose,
+    a_replayed_letter_is_handled_once_more,
+    draining_finishes_what_runs_and_puts_back_what_does_not_end,
+    a_handler_that_outlasts_its_lease_keeps_it,
+    work_of_a_process_that_died_runs_again,
+    three_deaths_of_the_process_are_enough,
+];
