@@ -51,7 +51,38 @@ pub(crate) fn workspace() -> Vec<Source> {
         walk(krate, &mut sources);
     }
     assert!(sources.len() > 10, "the workspace is not where it is looked for");
+    set_test_modules_apart(&mut sources);
     sources
+}
+
+/// A file whose parent says `#[cfg(test)] mod it;` is a test, whatever its name.
+fn set_test_modules_apart(sources: &mut [Source]) {
+    let modules: Vec<String> = sources.iter().flat_map(test_modules).collect();
+    let is_in = |path: &str, module: &String| {
+        path.strip_prefix(module.as_str())
+            .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    };
+    for source in sources {
+        if modules.iter().any(|module| is_in(&source.path, module)) {
+            source.product = blank(&source.code, std::slice::from_ref(&(0..source.code.len())));
+        }
+    }
+}
+
+/// The paths, without `.rs`, of the modules that this file declares for its tests.
+fn test_modules(source: &Source) -> Vec<String> {
+    let (folder, file) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
+    let folder = match file {
+        "lib.rs" | "main.rs" | "mod.rs" => folder.to_owned(),
+        _ => source.path.trim_end_matches(".rs").to_owned(),
+    };
+    let declared = test_items(&source.code).into_iter().filter_map(|item| {
+        let item = source.code[item].trim_end_matches(';');
+        item.rsplit_once("mod ")
+            .map(|(_, name)| name)
+            .filter(|name| !name.contains(['{', '(']))
+    });
+    declared.map(|name| format!("{folder}/{name}")).collect()
 }
 
 fn walk(folder: &str, sources: &mut Vec<Source>) {
@@ -234,6 +265,28 @@ mod tests {
         ] {
             assert_eq!(Source::new(path, "fn a() {}").product.trim(), "");
         }
+    }
+
+    #[test]
+    fn a_module_declared_for_tests_is_no_product() {
+        let mut sources = [
+            (
+                "x/src/store/mod.rs",
+                "#[cfg(test)]\nmod conformance;\n#[cfg(test)]\nuse a::b;\nmod rows;\n",
+            ),
+            ("x/src/store/conformance.rs", "fn a() {}"),
+            ("x/src/store/conformance/steps.rs", "fn b() {}"),
+            ("x/src/store/rows.rs", "#[cfg(test)]\npub(crate) mod samples;\n"),
+            ("x/src/store/rows/samples.rs", "fn c() {}"),
+            ("x/src/store/conformance_of_rows.rs", "fn d() {}"),
+        ]
+        .map(|(path, text)| Source::new(path, text));
+        set_test_modules_apart(&mut sources);
+        let is_product: Vec<_> = sources
+            .iter()
+            .map(|source| !source.product.trim().is_empty())
+            .collect();
+        assert_eq!(is_product, [true, false, false, false, false, true]);
     }
 
     #[test]
