@@ -1,5 +1,6 @@
 //! The command line of `postroom`: one file a subcommand, each with its own arguments.
 
+mod demo;
 mod devmail;
 mod dlq;
 mod health;
@@ -25,6 +26,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The whole pipeline on a mailbox full of awkward mail, in this process, with nothing installed.
+    Demo(demo::Args),
     /// A mailbox to develop with: IMAP and SMTP on this machine, with faults on demand.
     Devmail(devmail::Args),
     /// Dead letters: list them, look at one, send it on.
@@ -65,6 +68,7 @@ impl CliError {
 pub async fn run(cli: Cli) -> ExitCode {
     log::init();
     let done = match cli.command {
+        Command::Demo(args) => demo::run(args).await,
         Command::Devmail(args) => devmail::run(args).await,
         Command::Dlq(args) => dlq::run(args).await,
         Command::Health(args) => health::run(args).await,
