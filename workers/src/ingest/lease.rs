@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::error::IngestError;
 
-/// A process that died leaves its mailboxes to the others after this.
-const LEASE: Duration = Duration::from_secs(30);
-const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// A process that died leaves its mailboxes to the others after this: soon, as deliveries do.
+const LEASE: Duration = Duration::from_secs(6);
+const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// How often a process that stands by asks whether the mailbox is free.
-pub(super) const ASK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
