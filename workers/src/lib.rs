@@ -10,6 +10,7 @@
 //! store      the workers' own tables
 //! tls        rustls for IMAP and SMTP alike
 //! demo       the mails that the demo runs on
+//! config     postroom.toml, the environment and the flags
 //! cli        the command line of the binary
 //! pipeline   the workers put on one app
 //! devmail    a development mailbox: IMAP and SMTP with faults on demand
@@ -17,6 +18,7 @@
 
 pub mod blob;
 pub mod cli;
+pub mod config;
 pub mod demo;
 pub mod devmail;
 pub mod ingest;

@@ -1,0 +1,242 @@
+//! What postroom is told from outside: `postroom.toml`, the environment and the flags, read and checked once.
+//!
+//! ```toml
+//! # Each of these may be a variable or a flag instead: NATS_URL, --database-url, POSTROOM_HTTP, …
+//! nats_url = "nats://127.0.0.1:4222"       # without it `up` brings its own broker
+//! database_url = "sqlite:mail.db"          # or postgres://…
+//! data_dir = "postroom-data"               # raw messages, and what is embedded
+//! http = "127.0.0.1:9090"                  # /live, /ready and /metrics
+//! drain = "35s"                            # how long handlers may finish when told to stop
+//!
+//! [[accounts]]
+//! name = "help"                            # in events and logs
+//! address = "help@shop.example"
+//! aliases = ["support@shop.example"]
+//! sender = "Shop Help"                     # the name in From
+//! on_unknown = "resend"                    # or "hold", when nobody knows whether a mail went out
+//! ca_file = "ca.pem"                       # to trust besides the system's certificates
+//!
+//! [accounts.imap]
+//! host = "imap.shop.example"
+//! port = 993
+//! tls = "tls"                              # or "starttls", "none"
+//! user = "help"
+//! password_env = "HELP_PASSWORD"           # or password_file = "…", or password = "…"
+//! mailbox = "INBOX"                        # or a list
+//! start = "new"                            # or "all": the mails that are there already, too
+//!
+//! [accounts.smtp]
+//! host = "smtp.shop.example"
+//! tls = "tls"
+//! user = "help"                            # without it there is no login
+//! password_env = "HELP_PASSWORD"
+//!
+//! [[accounts.reply]]                       # the first that matches answers
+//! name = "hours"
+//! subject = "opening hours"                # contained, whatever its case; also `from` and `to`
+//! text = "Dear {name}, nine to five."
+//! ```
+//!
+//! Flags beat the environment, the environment beats the file. `POSTROOM_IMAP_HOST`, `POSTROOM_SMTP_PASSWORD` and their
+//! like stand for the keys of the only account. Relative paths in the file start from its directory.
+
+mod read;
+mod secret;
+mod section;
+mod sources;
+mod suggest;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use postroom::Settings;
+
+use crate::ingest::Start;
+use crate::reply::Rules;
+use crate::send::OnUnknown;
+use crate::tls::Endpoint;
+pub use secret::Secret;
+use sources::Sources;
+
+/// Looked for in this order, when none is named.
+const DEFAULT_FILES: [&str; 2] = ["postroom.toml", "/etc/postroom/postroom.toml"];
+
+/// All settings, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The broker; `None` where nobody named one.
+    pub nats_url: Option<String>,
+    /// The database; `None` where nobody named one.
+    pub database_url: Option<String>,
+    pub data_dir: PathBuf,
+    pub http: Option<SocketAddr>,
+    pub drain: Option<Duration>,
+    pub accounts: Vec<Account>,
+}
+
+/// A mailbox to watch and the relay its answers go out by.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub name: String,
+    /// The name in From.
+    pub sender: Option<String>,
+    /// The main address first, then aliases.
+    pub addresses: Vec<String>,
+    pub on_unknown: OnUnknown,
+    pub ca_file: Option<PathBuf>,
+    pub imap: Imap,
+    pub smtp: Smtp,
+    pub rules: Rules,
+}
+
+#[derive(Debug, Clone)]
+pub struct Imap {
+    pub endpoint: Endpoint,
+    pub user: String,
+    pub password: Secret,
+    pub mailboxes: Vec<String>,
+    pub start: Start,
+}
+
+#[derive(Debug, Clone)]
+pub struct Smtp {
+    pub endpoint: Endpoint,
+    /// User and password; `None` sends without a login.
+    pub login: Option<(String, Secret)>,
+    /// The name given in EHLO.
+    pub hello: String,
+}
+
+/// The flags that say what the file and the environment can say, too.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// The settings file [default: ./postroom.toml, then /etc/postroom/postroom.toml]
+    #[arg(long, value_name = "FILE", env = "POSTROOM_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The broker, such as nats://127.0.0.1:4222 [env: NATS_URL]
+    #[arg(long, value_name = "URL")]
+    pub nats_url: Option<String>,
+    /// The database, sqlite:PATH or postgres://… [env: DATABASE_URL]
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Where raw messages and all that is embedded are kept [env: POSTROOM_DATA_DIR] [default: postroom-data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where to serve /live, /ready and /metrics [env: POSTROOM_HTTP]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub http: Option<String>,
+}
+
+/// Settings that cannot be used. The text names each place and says what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}: {source}; name another file with --config", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Syntax(String),
+    #[error("{}", .0.join("\n"))]
+    Mistakes(Vec<String>),
+}
+
+impl Config {
+    /// Reads the file, this process's environment and the flags.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        };
+        let variables: BTreeMap<String, String> = std::env::vars_os().filter_map(text).collect();
+        Self::read(&Sources {
+            file: settings_file(flags)?,
+            variables,
+            flags: flags.settings(),
+        })
+    }
+
+    /// Names the account, or says which there are.
+    pub fn account(&self, name: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.name == name)
+    }
+
+    /// What an [`App`](postroom::App) needs of it; defaults where nothing was said.
+    pub fn settings(&self) -> Settings {
+        let default = Settings::default();
+        let database = || format!("sqlite:{}", self.data_dir.join("postroom.db").display());
+        Settings {
+            nats_url: self.nats_url.clone().unwrap_or(default.nats_url),
+            database_url: self.database_url.clone().unwrap_or_else(database),
+            http: self.http,
+            drain: self.drain.unwrap_or(default.drain),
+        }
+    }
+
+    fn read(sources: &Sources) -> Result<Self, ConfigError> {
+        let mistakes = section::Mistakes::default();
+        let tree = sources
+            .merge(&mistakes)
+            .map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let surroundings = read::Surroundings {
+            dir: sources
+                .file
+                .as_ref()
+                .and_then(|(path, _)| path.parent())
+                .unwrap_or(Path::new("")),
+            variables: &sources.variables,
+        };
+        let config = read::config(section::Section::root(tree, &mistakes), &surroundings);
+        let mistakes = mistakes.into_inner();
+        if mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Mistakes(mistakes))
+        }
+    }
+}
+
+impl Flags {
+    fn settings(&self) -> Vec<(&'static str, &'static str, String)> {
+        let data_dir = self
+            .data_dir
+            .as_ref()
+            .map(|dir| dir.to_string_lossy().into_owned());
+        [
+            ("nats-url", "nats_url", self.nats_url.clone()),
+            ("database-url", "database_url", self.database_url.clone()),
+            ("data-dir", "data_dir", data_dir),
+            ("http", "http", self.http.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(flag, key, value)| Some((flag, key, value?)))
+        .collect()
+    }
+}
+
+/// A file that is named must be there; the default ones may be missing.
+fn settings_file(flags: &Flags) -> Result<Option<(PathBuf, String)>, ConfigError> {
+    let read = |path: &Path| std::fs::read_to_string(path);
+    if let Some(path) = flags.config.clone() {
+        let text = read(&path).map_err(|source| ConfigError::File {
+            path: path.clone(),
+            source,
+        })?;
+        return Ok(Some((path, text)));
+    }
+    for path in DEFAULT_FILES.map(PathBuf::from) {
+        match read(&path) {
+            Ok(text) => return Ok(Some((path, text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ConfigError::File { path, source }),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! Settings as people write them, rightly and wrongly.
+
+use super::*;
+use crate::tls::Security;
+
+const ACCOUNT: &str = r#"
+[[accounts]]
+name = "help"
+address = "help@shop.example"
+[accounts.imap]
+host = "imap.shop.example"
+user = "help"
+password = "s3cret-word"
+[accounts.smtp]
+host = "smtp.shop.example"
+"#;
+
+fn sources(text: &str, variables: &[(&str, &str)]) -> Sources {
+    Sources {
+        file: Some((PathBuf::from("postroom.toml"), text.to_owned())),
+        variables: variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        flags: Vec::new(),
+    }
+}
+
+fn read(text: &str, variables: &[(&str, &str)]) -> Config {
+    Config::read(&sources(text, variables)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn mistakes(text: &str, variables: &[(&str, &str)]) -> String {
+    Config::read(&sources(text, variables)).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_said_is_the_default() {
+    let config = Config::read(&Sources::default()).unwrap();
+    assert_eq!(
+        (&config.nats_url, &config.database_url, config.http),
+        (&None, &None, None)
+    );
+    assert_eq!(config.data_dir, Path::new("postroom-data"));
+    assert!(config.accounts.is_empty());
+    assert_eq!(config.settings().database_url, postroom::DEFAULT_DATABASE_URL);
+}
+
+#[test]
+fn an_empty_variable_says_nothing() {
+    let config = read("", &[("NATS_URL", ""), ("POSTROOM_IMAP_HOST", "")]);
+    assert_eq!(config.nats_url, None);
+    assert!(config.accounts.is_empty());
+}
+
+#[test]
+fn the_example_in_the_documentation_is_read() {
+    let example: String = include_str!("mod.rs")
+        .lines()
+        .skip_while(|line| *line != "//! ```toml")
+        .skip(1)
+        .take_while(|line| *line != "//! ```")
+        .map(|line| line.trim_start_matches("//!").to_owned() + "\n")
+        .collect();
+    let config = read(&example, &[("HELP_PASSWORD", "s3cret-word")]);
+    assert_eq!(config.drain, Some(Duration::from_secs(35)));
+    let account = config.account("help").unwrap();
+    assert_eq!(account.addresses, ["help@shop.example", "support@shop.example"]);
+    assert_eq!(account.imap.endpoint.port, 993);
+    assert_eq!(account.imap.password.expose(), "s3cret-word");
+    assert_eq!(account.smtp.endpoint.port, 465);
+    assert_eq!(account.smtp.hello, "shop.example");
+    assert_eq!(account.smtp.login.as_ref().unwrap().0, "help");
+}
+
+#[test]
+fn ports_follow_from_the_protection() {
+    for (tls, imap, smtp) in [("tls", 993, 465), ("starttls", 143, 587), ("none", 143, 25)] {
+        let tls = format!("tls = \"{tls}\"\n[accounts.smtp]\ntls = \"{tls}\"");
+        let account = read(&ACCOUNT.replace("[accounts.smtp]", &tls), &[])
+            .accounts
+            .remove(0);
+        assert_eq!(
+            (account.imap.endpoint.port, account.smtp.endpoint.port),
+            (imap, smtp)
+        );
+    }
+    let account = read(&ACCOUNT.replace("user =", "port = 1143\nuser ="), &[])
+        .accounts
+        .remove(0);
+    assert_eq!(account.imap.endpoint.port, 1143);
+    assert_eq!(account.imap.endpoint.security, Security::Tls);
+}
+
+#[test]
+fn flags_beat_environment_beats_file() {
+    let text = "nats_url = \"nats://file\"\ndatabase_url = \"sqlite:file\"\ndata_dir = \"file\"\n";
+    let mut sources = sources(
+        text,
+        &[
+            ("NATS_URL", "nats://variable"),
+            ("DATABASE_URL", "sqlite:variable"),
+        ],
+    );
+    let flags = Flags {
+        nats_url: Some("nats://flag".into()),
+        ..Flags::default()
+    };
+    sources.flags = flags.settings();
+    let config = Config::read(&sources).unwrap();
+    assert_eq!(config.nats_url.as_deref(), Some("nats://flag"));
+    assert_eq!(config.database_url.as_deref(), Some("sqlite:variable"));
+    assert_eq!(config.data_dir, Path::new("file"));
+}
+
+#[test]
+fn an_account_of_variables_alone() {
+    let variables = [
+        ("POSTROOM_ADDRESS", "help@shop.example"),
+        ("POSTROOM_IMAP_HOST", "localhost"),
+        ("POSTROOM_IMAP_PORT", "1143"),
+        ("POSTROOM_IMAP_TLS", "none"),
+        ("POSTROOM_IMAP_USER", "help"),
+        ("POSTROOM_IMAP_PASSWORD", "s3cret-word"),
+        ("POSTROOM_SMTP_HOST", "localhost"),
+        ("POSTROOM_SMTP_TLS", "starttls"),
+        ("POSTROOM_ON_UNKNOWN", "hold"),
+    ];
+    let config = read("", &variables);
+    let account = config.account("main").unwrap();
+    assert_eq!(account.imap.endpoint.port, 1143);
+    assert_eq!(account.imap.mailboxes, ["INBOX"]);
+    assert_eq!(account.smtp.endpoint.security, Security::StartTls);
+    assert!(account.smtp.login.is_none());
+    assert_eq!(account.on_unknown, OnUnknown::Hold);
+}
+
+#[test]
+fn variables_lie_over_the_only_account_of_the_file() {
+    let text = ACCOUNT.replace("password = \"s3cret-word\"", "password_env = \"NOT_SET\"");
+    let config = read(
+        &text,
+        &[
+            ("POSTROOM_IMAP_PASSWORD", "other"),
+            ("POSTROOM_IMAP_HOST", "other.example"),
+        ],
+    );
+    assert_eq!(config.accounts[0].imap.password.expose(), "other");
+    assert_eq!(config.accounts[0].imap.endpoint.host, "other.example");
+
+    let two = format!(
+        "{ACCOUNT}{}",
+        ACCOUNT.replace("\"help\"\naddress", "\"sales\"\naddress")
+    );
+    assert_eq!(read(&two, &[]).accounts.len(), 2);
+    let error = mistakes(&two, &[("POSTROOM_IMAP_HOST", "other.example")]);
+    assert!(
+        error.contains("POSTROOM_IMAP_HOST") && error.contains("the file has several"),
+        "{error}"
+    );
+}
+
+#[test]
+fn passwords_come_from_variables_and_files() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("password"), "fr\u{f6}m file\n").unwrap();
+    let text = ACCOUNT.replace("password = \"s3cret-word\"", "password_file = \"password\"");
+    let mut sources = sources(&text, &[]);
+    sources.file.as_mut().unwrap().0 = dir.path().join("postroom.toml");
+    let config = Config::read(&sources).unwrap();
+    assert_eq!(config.accounts[0].imap.password.expose(), "fr\u{f6}m file");
+}
+
+#[test]
+fn secrets_are_not_in_debug_output_nor_in_errors() {
+    let config = read(ACCOUNT, &[]);
+    assert!(!format!("{config:?}").contains("s3cret-word"));
+    let error = mistakes(
+        &format!("{ACCOUNT}user = \"x\"\npassword = \"s3cret-word\"\npasswort = \"s3cret-word\"\n"),
+        &[],
+    );
+    assert!(
+        error.contains("`passwort`") && !error.contains("s3cret-word"),
+        "{error}"
+    );
+}
+
+#[test]
+fn each_mistake_has_its_place_and_its_remedy() {
+    let check = |text: &str, expect: &str| {
+        let error = mistakes(text, &[]);
+        assert!(
+            error.lines().any(|line| line == expect),
+            "expected {expect}\ngot {error}"
+        );
+    };
+    let with = |from: &str, to: &str| ACCOUNT.replacen(from, to, 1);
+    check(
+        "nats_ulr = \"x\"\n",
+        "postroom.toml:1: `nats_ulr` is no key of the top level; did you mean `nats_url`?",
+    );
+    check(
+        &with("name =", "nmae ="),
+        "postroom.toml:3: `nmae` is no key of [[accounts]]; did you mean `name`?",
+    );
+    check(
+        &with("name =", "nmae ="),
+        "postroom.toml:2: [[accounts]] needs `name`, for example name = \"help\"",
+    );
+    check(
+        &with("host =", "hots ="),
+        "postroom.toml:6: `hots` is no key of [accounts.imap]; did you mean `host`?",
+    );
+    check(
+        &with("user =", "tls = \"ssl\"\nuser ="),
+        "postroom.toml:7: `tls` is \"ssl\"; write \"tls\" or \"starttls\" or \"none\"",
+    );
+    check(
+        &with("user =", "port = 0\nuser ="),
+        "postroom.toml:7: `port` is \"0\"; write a number between 1 and 65535",
+    );
+    check(
+        &with("user =", "port = true\nuser ="),
+        "postroom.toml:7: `port` is true or false; write a number between 1 and 65535",
+    );
+    check(
+        &with("\"help@shop.example\"", "\"help\""),
+        "postroom.toml:4: \"help\" is no mail address; write name@domain",
+    );
+    check(
+        &with("\"help\"", "\"help desk\""),
+        "postroom.toml:3: `name` is \"help desk\"; use up to 64 letters, digits and - _ .",
+    );
+    check(
+        &with("\"help\"", "7"),
+        "postroom.toml:3: `name` is a number; write \"text in quotes\"",
+    );
+    check(
+        &with("password = \"s3cret-word\"", "password_env = \"NOT_SET\""),
+        "postroom.toml:8: password_env names NOT_SET, which is not set; export it",
+    );
+    check(
+        &with("password = \"s3cret-word\"", ""),
+        "postroom.toml:5: [accounts.imap] needs a password: password_env = \"NAME_OF_A_VARIABLE\", password_file or password",
+    );
+    check(
+        &with("user =", "password_env = \"X\"\nuser ="),
+        "postroom.toml:5: [accounts.imap] has more than one of password, password_env and password_file; keep one",
+    );
+    check(
+        &format!("{ACCOUNT}user = \"help\"\n"),
+        "postroom.toml:9: [accounts.smtp] has a user and no password; add password_env, password_file or password",
+    );
+    check(
+        &format!("{ACCOUNT}{ACCOUNT}"),
+        "postroom.toml:12: [[accounts]] named \"help\" are two; give each a name of its own",
+    );
+    check(
+        &format!("{ACCOUNT}[[accounts.reply]]\ntext = \"Dear {{nmae}}\"\n"),
+        "postroom.toml:11: [[accounts.reply]] is not usable: rule \"rule 1\": {nmae} is not known; use {name}, {from}, {subject} or {account}",
+    );
+    check(
+        "accounts = 1\n",
+        "postroom.toml:1: `accounts` is a number; write [[accounts]]",
+    );
+    check(
+        "drain = \"soon\"\n",
+        "postroom.toml:1: `drain` is \"soon\"; write a duration, such as \"35s\"",
+    );
+    assert!(mistakes("a = \n", &[]).starts_with("postroom.toml:1: "));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let error = mistakes(
+        "nats_ulr = \"x\"\nhttp = \"here\"\ndrain = \"soon\"\n",
+        &[("POSTROOM_IMAP_HOTS", "x")],
+    );
+    assert_eq!(error.lines().count(), 4, "{error}");
+    assert!(error.contains(
+        "environment variable POSTROOM_IMAP_HOTS: it is not known; did you mean POSTROOM_IMAP_HOST?"
+    ));
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let flags = Flags {
+        config: Some("/nowhere/postroom.toml".into()),
+        ..Flags::default()
+    };
+    let error = Config::load(&flags).unwrap_err();
+    assert!(matches!(error, ConfigError::File { .. }), "{error}");
+    assert!(error.to_string().contains("name another file with --config"));
+}
