@@ -27,6 +27,7 @@ pub mod key;
 pub mod message;
 mod names;
 pub mod outcome;
+pub mod redact;
 mod relay;
 mod retry;
 mod runner;

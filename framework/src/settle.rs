@@ -12,6 +12,7 @@ use crate::execute::{Ended, Executor};
 use crate::headers;
 use crate::names;
 use crate::outcome::{Ambiguous, Failure, Verdict};
+use crate::redact::for_log;
 use crate::store::dead_letters::{self, Letter, Reason};
 use crate::store::deliveries::{self, Effect, FailedAttempt, Granted, Settlement};
 use crate::store::{StoreError, Tx};
@@ -106,7 +107,7 @@ impl Executor {
                     .await;
             }
             Verdict::Snooze(after) => {
-                tracing::info!(handler = policy.id, error = %failure.error, "a message waits, no attempt spent");
+                tracing::info!(handler = policy.id, error = %for_log(&failure.error), "a message waits, no attempt spent");
                 let released = Settlement::Released {
                     after,
                     effect: inherited(claim),
@@ -141,7 +142,7 @@ impl Executor {
         let after = after.unwrap_or_else(|| policy.retry.delay(attempt, rand::random()));
         let history = with_attempt(claim, failure);
         counter!(names::RETRIES, "handler" => policy.id, "class" => failure.class.clone()).increment(1);
-        tracing::info!(handler = policy.id, attempt, error = %failure.error, ?after, "an attempt failed; it will be retried");
+        tracing::info!(handler = policy.id, attempt, error = %for_log(&failure.error), ?after, "an attempt failed; it will be retried");
         self.put_back(
             incoming,
             claim,
@@ -207,7 +208,7 @@ impl Executor {
         let spoken = match tokio::time::timeout(self.handler.policy().timeout, words).await {
             Ok(Ok(Ok(()))) => true,
             Ok(Ok(Err(failure))) => {
-                tracing::warn!(handler, error = %failure.error, "on_dead_letter failed; the letter is written without it");
+                tracing::warn!(handler, error = %for_log(&failure.error), "on_dead_letter failed; the letter is written without it");
                 false
             }
             Ok(Err(_)) | Err(_) => {
@@ -226,7 +227,7 @@ impl Executor {
             Ok(Settled::Committed) => {
                 counter!(names::DEAD_LETTERS, "handler" => handler, "reason" => reason.as_str()).increment(1);
                 self.count("dead");
-                tracing::warn!(handler, %reason, error = %failure.error, "a message was dead-lettered");
+                tracing::warn!(handler, %reason, error = %for_log(&failure.error), "a message was dead-lettered");
                 incoming.receipt.term(reason.as_str()).await;
             }
             Ok(Settled::Fenced) => self.count_fenced(),

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use postroom::redact::for_log;
 use postroom::{CancellationToken, Store};
 use serde::{Deserialize, Serialize};
 
@@ -125,7 +126,7 @@ impl Ingest {
         if let IngestError::Imap(refused) = error
             && refused.is_login_refused()
         {
-            tracing::error!(account, error = %refused, wait = ?pace.refused,
+            tracing::error!(account, error = %for_log(&refused.to_string()), wait = ?pace.refused,
                 "the IMAP login is refused; check user and password. Nothing is lost, but nothing comes in");
             metrics::counter!("postroom_ingest_logins_refused_total", "account" => account.clone())
                 .increment(1);
@@ -136,7 +137,7 @@ impl Ingest {
         tracing::warn!(
             account,
             mailbox,
-            error,
+            error = %for_log(&error),
             ?wait,
             "the mailbox connection ended; trying again"
         );

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use postroom::redact::for_log;
 use postroom::store::dead_letters::{Letter, Reason};
 use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError, Key, Spec, Verdict};
 use serde::{Deserialize, Serialize};
@@ -229,7 +230,7 @@ fn weighed(error: SendError, account: &Outbound, send: &Send) -> SendError {
         return SendError::Held;
     }
     if trouble.is_account_trouble() {
-        tracing::error!(account = send.account, relay = account.endpoint.host, error = %trouble,
+        tracing::error!(account = send.account, relay = account.endpoint.host, error = %for_log(&trouble.to_string()),
             "the relay does not let this account in; its mails wait until that is mended");
     }
     let age = Duration::try_from(Timestamp::now().duration_since(send.date)).unwrap_or_default();
