@@ -55,6 +55,14 @@ pub enum BusError {
         /// What it said.
         reason: String,
     },
+    /// It answers, but keeps no streams.
+    #[error(
+        "the broker answers, but its JetStream does not ({reason}); start it with `-js` and a store directory"
+    )]
+    NoJetStream {
+        /// What it said.
+        reason: String,
+    },
     /// A stream could not be made.
     #[error("stream {stream}: {reason}")]
     Stream {
@@ -138,6 +146,17 @@ impl Bus {
             .map_err(|error| connect_error(url, &error))?;
         let jetstream = async_nats::jetstream::new(client.clone());
         Ok(Self { client, jetstream })
+    }
+
+    /// Asks whether the broker keeps streams.
+    ///
+    /// # Errors
+    /// When it does not, and how to change that.
+    pub async fn check_jetstream(&self) -> Result<(), BusError> {
+        let asked = self.jetstream.query_account().await;
+        asked.map(drop).map_err(|error| BusError::NoJetStream {
+            reason: with_causes(&error),
+        })
     }
 
     /// Makes the stream if it is missing. One that exists is left as its operator configured it.

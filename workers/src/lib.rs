@@ -13,6 +13,7 @@
 //! config     postroom.toml, the environment and the flags
 //! cli        the command line of the binary
 //! pipeline   the workers put on one app
+//! preflight  trying logins before work begins
 //! devmail    a development mailbox: IMAP and SMTP with faults on demand
 //! ```
 
@@ -25,6 +26,7 @@ pub mod ingest;
 pub mod messages;
 pub mod mime;
 pub mod pipeline;
+pub mod preflight;
 pub mod reply;
 pub mod send;
 pub mod store;

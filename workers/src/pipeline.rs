@@ -6,10 +6,12 @@ use std::time::Duration;
 use postroom::{App, Handler};
 
 use crate::blob::BlobStore;
-use crate::ingest::{Ingest, Reparse, Watched};
+use crate::config;
+use crate::ingest::{Ingest, Pace, Reparse, Watched};
 use crate::reply::{AutoReply, ComposeReply, Identity};
+use crate::send::smtp::{Deadlines, Login};
 use crate::send::{Outbound, SendMail};
-use crate::tls::Dialer;
+use crate::tls::{Dialer, TlsError};
 
 /// An account with both of its sides, ready to work with.
 #[derive(Debug, Clone)]
@@ -24,6 +26,48 @@ pub struct Account {
     pub outbound: Outbound,
     /// Opens its connections.
     pub dialer: Dialer,
+}
+
+impl Account {
+    /// As the configuration describes it.
+    ///
+    /// # Errors
+    /// When its CA file can't be used.
+    pub fn of(account: &config::Account) -> Result<Self, TlsError> {
+        let dialer = Dialer::new(account.ca_file.as_deref())?;
+        let imap = &account.imap;
+        let watched = imap.mailboxes.iter().map(|mailbox| Watched {
+            account: account.name.clone(),
+            mailbox: mailbox.clone(),
+            endpoint: imap.endpoint.clone(),
+            user: imap.user.clone(),
+            password: imap.password.expose().to_owned(),
+            start: imap.start,
+            pace: Pace::default(),
+        });
+        let login = account.smtp.login.as_ref().map(|(user, password)| Login {
+            user: user.clone(),
+            password: password.expose().to_owned(),
+        });
+        Ok(Self {
+            name: account.name.clone(),
+            identity: Identity {
+                name: account.sender.clone(),
+                addresses: account.addresses.clone(),
+                rules: account.rules.clone(),
+            },
+            watched: watched.collect(),
+            outbound: Outbound {
+                endpoint: account.smtp.endpoint.clone(),
+                dialer: dialer.clone(),
+                login,
+                hello: account.smtp.hello.clone(),
+                on_unknown: account.on_unknown,
+                deadlines: Deadlines::default(),
+            },
+            dialer,
+        })
+    }
 }
 
 /// Adds ingest: a service for each mailbox, and the handler that reads unreadable mails again.

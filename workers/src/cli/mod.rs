@@ -3,8 +3,10 @@
 mod demo;
 mod devmail;
 mod dlq;
+mod doctor;
 mod health;
 mod log;
+mod up;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,6 +30,12 @@ pub struct Cli {
 enum Command {
     /// The whole pipeline on a mailbox full of awkward mail, in this process, with nothing installed.
     Demo(demo::Args),
+    /// The workers on your mailboxes, with broker and database embedded or by URL.
+    Up(up::UpArgs),
+    /// One part of the pipeline, with broker and database by URL.
+    Worker(up::WorkerArgs),
+    /// Tries broker, database, IMAP and SMTP, and says what is wrong.
+    Doctor(doctor::Args),
     /// A mailbox to develop with: IMAP and SMTP on this machine, with faults on demand.
     Devmail(devmail::Args),
     /// Dead letters: list them, look at one, send it on.
@@ -69,6 +77,9 @@ pub async fn run(cli: Cli) -> ExitCode {
     log::init();
     let done = match cli.command {
         Command::Demo(args) => demo::run(args).await,
+        Command::Up(args) => up::up(args).await,
+        Command::Worker(args) => up::worker(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Devmail(args) => devmail::run(args).await,
         Command::Dlq(args) => dlq::run(args).await,
         Command::Health(args) => health::run(args).await,

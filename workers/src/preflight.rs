@@ -1,0 +1,164 @@
+//! Trying the doors before work begins: a refused login is told at once, in a sentence, and not after an hour in the log.
+
+use crate::ingest::imap::{ImapError, Session};
+use crate::pipeline::Account;
+use crate::send::smtp::{Relay, SmtpError};
+
+/// A door that does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum Closed {
+    /// The IMAP server refuses the login.
+    #[error(
+        "account `{account}`: {host} refuses the IMAP login of `{user}` ({reason}); check user and password in [accounts.imap]"
+    )]
+    ImapLogin {
+        /// The account.
+        account: String,
+        /// The server.
+        host: String,
+        /// Who was refused.
+        user: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The IMAP server can't be worked with.
+    #[error(
+        "account `{account}`: IMAP at {host} does not work: {reason}; check host, port and tls in [accounts.imap]"
+    )]
+    Imap {
+        /// The account.
+        account: String,
+        /// The server.
+        host: String,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
+    /// The mailbox can't be opened.
+    #[error(
+        "account `{account}`: the mailbox {mailbox} at {host} can't be opened ({reason}); check mailbox in [accounts.imap]"
+    )]
+    Mailbox {
+        /// The account.
+        account: String,
+        /// The server.
+        host: String,
+        /// Which.
+        mailbox: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The SMTP server refuses the login.
+    #[error(
+        "account `{account}`: {host} refuses the SMTP login ({reason}); check user and password in [accounts.smtp]"
+    )]
+    SmtpLogin {
+        /// The account.
+        account: String,
+        /// The server.
+        host: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The SMTP server can't be worked with.
+    #[error(
+        "account `{account}`: SMTP at {host} does not work: {reason}; check host, port and tls in [accounts.smtp]"
+    )]
+    Smtp {
+        /// The account.
+        account: String,
+        /// The server.
+        host: String,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
+}
+
+impl Closed {
+    /// Only a person can open this one: waiting does not help.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::ImapLogin { .. } | Self::SmtpLogin { .. })
+    }
+}
+
+/// Logs in by IMAP and opens each mailbox.
+///
+/// # Errors
+/// Says which door is closed, and what to check.
+pub async fn imap(account: &Account) -> Result<(), Closed> {
+    let name = || account.name.clone();
+    for watched in &account.watched {
+        let host = format!("{}:{}", watched.endpoint.host, watched.endpoint.port);
+        let login = Session::login(
+            &watched.endpoint,
+            &account.dialer,
+            &watched.user,
+            &watched.password,
+        )
+        .await;
+        let mut session = login.map_err(|error| match error {
+            ImapError::LoginRefused { text } => Closed::ImapLogin {
+                account: name(),
+                host: host.clone(),
+                user: watched.user.clone(),
+                reason: text,
+            },
+            error => Closed::Imap {
+                account: name(),
+                host: host.clone(),
+                reason: chain(&error),
+            },
+        })?;
+        let selected = session.select(&watched.mailbox).await;
+        session.logout().await;
+        selected.map_err(|error| {
+            let (mailbox, reason) = (watched.mailbox.clone(), chain(&error));
+            Closed::Mailbox {
+                account: name(),
+                host,
+                mailbox,
+                reason,
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Connects by SMTP, and logs in where the account does.
+///
+/// # Errors
+/// Says which door is closed, and what to check.
+pub async fn smtp(account: &Account) -> Result<(), Closed> {
+    let out = &account.outbound;
+    let host = format!("{}:{}", out.endpoint.host, out.endpoint.port);
+    let relay = Relay::connect(
+        &out.endpoint,
+        &out.dialer,
+        &out.hello,
+        out.login.as_ref(),
+        out.deadlines,
+    )
+    .await;
+    let relay = relay.map_err(|error| {
+        let (account, reason) = (account.name.clone(), chain(&error));
+        match error {
+            SmtpError::Refused { .. } if error.is_account_trouble() => Closed::SmtpLogin {
+                account,
+                host,
+                reason,
+            },
+            _ => Closed::Smtp {
+                account,
+                host,
+                reason,
+            },
+        }
+    })?;
+    relay.quit().await;
+    Ok(())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
