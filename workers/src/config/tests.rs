@@ -185,50 +185,71 @@ fn secrets_are_not_in_debug_output_nor_in_errors() {
     );
 }
 
+/// One of the mistakes of `text` reads like this.
+fn check(text: &str, expect: &str) {
+    let error = mistakes(text, &[]);
+    assert!(
+        error.lines().any(|line| line == expect),
+        "expected {expect}\ngot {error}"
+    );
+}
+
+fn with(from: &str, to: &str) -> String {
+    ACCOUNT.replacen(from, to, 1)
+}
+
 #[test]
-fn each_mistake_has_its_place_and_its_remedy() {
-    let check = |text: &str, expect: &str| {
-        let error = mistakes(text, &[]);
-        assert!(
-            error.lines().any(|line| line == expect),
-            "expected {expect}\ngot {error}"
-        );
-    };
-    let with = |from: &str, to: &str| ACCOUNT.replacen(from, to, 1);
+fn unknown_and_missing_keys_have_their_line() {
     check(
         "nats_ulr = \"x\"\n",
         "postroom.toml:1: `nats_ulr` is no key of the top level; did you mean `nats_url`?",
     );
+    let renamed = with("name =", "nmae =");
     check(
-        &with("name =", "nmae ="),
+        &renamed,
         "postroom.toml:3: `nmae` is no key of [[accounts]]; did you mean `name`?",
     );
     check(
-        &with("name =", "nmae ="),
+        &renamed,
         "postroom.toml:2: [[accounts]] needs `name`, for example name = \"help\"",
     );
+    let renamed = with("host =", "hots =");
     check(
-        &with("host =", "hots ="),
+        &renamed,
         "postroom.toml:6: `hots` is no key of [accounts.imap]; did you mean `host`?",
     );
     check(
-        &with("user =", "tls = \"ssl\"\nuser ="),
+        "accounts = 1\n",
+        "postroom.toml:1: `accounts` is a number; write [[accounts]]",
+    );
+    assert!(mistakes("a = \n", &[]).starts_with("postroom.toml:1: "));
+}
+
+#[test]
+fn values_say_what_would_be_right() {
+    let tls = with("user =", "tls = \"ssl\"\nuser =");
+    check(
+        &tls,
         "postroom.toml:7: `tls` is \"ssl\"; write \"tls\" or \"starttls\" or \"none\"",
     );
+    let port = with("user =", "port = 0\nuser =");
     check(
-        &with("user =", "port = 0\nuser ="),
+        &port,
         "postroom.toml:7: `port` is \"0\"; write a number between 1 and 65535",
     );
+    let port = with("user =", "port = true\nuser =");
     check(
-        &with("user =", "port = true\nuser ="),
+        &port,
         "postroom.toml:7: `port` is true or false; write a number between 1 and 65535",
     );
+    let address = with("\"help@shop.example\"", "\"help\"");
     check(
-        &with("\"help@shop.example\"", "\"help\""),
+        &address,
         "postroom.toml:4: \"help\" is no mail address; write name@domain",
     );
+    let name = with("\"help\"", "\"help desk\"");
     check(
-        &with("\"help\"", "\"help desk\""),
+        &name,
         "postroom.toml:3: `name` is \"help desk\"; use up to 64 letters, digits and - _ .",
     );
     check(
@@ -236,12 +257,22 @@ fn each_mistake_has_its_place_and_its_remedy() {
         "postroom.toml:3: `name` is a number; write \"text in quotes\"",
     );
     check(
-        &with("password = \"s3cret-word\"", "password_env = \"NOT_SET\""),
+        "drain = \"soon\"\n",
+        "postroom.toml:1: `drain` is \"soon\"; write a duration, such as \"35s\"",
+    );
+}
+
+#[test]
+fn passwords_are_one_and_can_be_had() {
+    let password = "password = \"s3cret-word\"";
+    check(
+        &with(password, "password_env = \"NOT_SET\""),
         "postroom.toml:8: password_env names NOT_SET, which is not set; export it",
     );
     check(
-        &with("password = \"s3cret-word\"", ""),
-        "postroom.toml:5: [accounts.imap] needs a password: password_env = \"NAME_OF_A_VARIABLE\", password_file or password",
+        &with(password, ""),
+        "postroom.toml:5: [accounts.imap] needs a password: password_env = \"NAME_OF_A_VARIABLE\", \
+         password_file or password",
     );
     check(
         &with("user =", "password_env = \"X\"\nuser ="),
@@ -251,23 +282,20 @@ fn each_mistake_has_its_place_and_its_remedy() {
         &format!("{ACCOUNT}user = \"help\"\n"),
         "postroom.toml:9: [accounts.smtp] has a user and no password; add password_env, password_file or password",
     );
+}
+
+#[test]
+fn accounts_and_rules_fit_together() {
+    let twice = format!("{ACCOUNT}{ACCOUNT}");
     check(
-        &format!("{ACCOUNT}{ACCOUNT}"),
+        &twice,
         "postroom.toml:12: [[accounts]] named \"help\" are two; give each a name of its own",
     );
     check(
         &format!("{ACCOUNT}[[accounts.reply]]\ntext = \"Dear {{nmae}}\"\n"),
-        "postroom.toml:11: [[accounts.reply]] is not usable: rule \"rule 1\": {nmae} is not known; use {name}, {from}, {subject} or {account}",
+        "postroom.toml:11: [[accounts.reply]] is not usable: rule \"rule 1\": {nmae} is not known; \
+         use {name}, {from}, {subject} or {account}",
     );
-    check(
-        "accounts = 1\n",
-        "postroom.toml:1: `accounts` is a number; write [[accounts]]",
-    );
-    check(
-        "drain = \"soon\"\n",
-        "postroom.toml:1: `drain` is \"soon\"; write a duration, such as \"35s\"",
-    );
-    assert!(mistakes("a = \n", &[]).starts_with("postroom.toml:1: "));
 }
 
 #[test]
