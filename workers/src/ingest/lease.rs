@@ -9,16 +9,11 @@ use tokio::time::Instant;
 
 use super::error::IngestError;
 
-/// A process that died leaves its mailboxes to the others after this: soon, as deliveries do.
-const LEASE: Duration = Duration::from_secs(6);
-const RENEW_EVERY: Duration = Duration::from_secs(2);
-/// How often a process that stands by asks whether the mailbox is free.
-pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
-
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
     store: Store,
     name: String,
+    length: Duration,
     fence: i64,
 }
 
@@ -28,14 +23,16 @@ impl Lease {
         store: &Store,
         account: &str,
         mailbox: &str,
+        length: Duration,
     ) -> Result<Option<Self>, StoreError> {
         let name = format!("ingest/{account}/{mailbox}");
         let mut tx = store.begin().await?;
-        let fence = leases::take(&mut tx, &name, LEASE).await?;
+        let fence = leases::take(&mut tx, &name, length).await?;
         tx.commit().await?;
         Ok(fence.map(|fence| Self {
             store: store.clone(),
             name,
+            length,
             fence,
         }))
     }
@@ -44,12 +41,12 @@ impl Lease {
     pub(super) async fn keep(&self) {
         let mut renewed = Instant::now();
         loop {
-            tokio::time::sleep(RENEW_EVERY).await;
+            tokio::time::sleep(self.length / 3).await;
             match self.renew().await {
                 Ok(true) => renewed = Instant::now(),
                 Ok(false) => return,
                 // The database may be back before the lease runs out.
-                Err(_) if renewed.elapsed() < LEASE => {}
+                Err(_) if renewed.elapsed() < self.length => {}
                 Err(_) => return,
             }
         }
@@ -57,7 +54,7 @@ impl Lease {
 
     async fn renew(&self) -> Result<bool, StoreError> {
         let mut tx = self.store.begin().await?;
-        let fence = leases::take(&mut tx, &self.name, LEASE).await?;
+        let fence = leases::take(&mut tx, &self.name, self.length).await?;
         tx.commit().await?;
         Ok(fence == Some(self.fence))
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff::Backoff;
 use super::error::IngestError;
 use super::imap::{IdleEnd, ImapError, MAX_IDLE, Session};
-use super::lease::{ASK_AGAIN, Lease};
+use super::lease::Lease;
 use super::{checkpoint, settle};
 use crate::blob::BlobStore;
 use crate::store::mails::State;
@@ -37,6 +37,8 @@ pub struct Pace {
     pub poll: Duration,
     /// First and longest wait before a new connection.
     pub reconnect: (Duration, Duration),
+    /// A process that died leaves its mailboxes to the others, or to its own next start, after this.
+    pub lease: Duration,
     /// Wait after a refused login: servers lock accounts that try too often.
     pub refused: Duration,
 }
@@ -47,10 +49,14 @@ impl Default for Pace {
             idle: MAX_IDLE,
             poll: Duration::from_secs(60),
             reconnect: (Duration::from_secs(1), Duration::from_secs(300)),
+            lease: Duration::from_secs(6),
             refused: Duration::from_secs(300),
         }
     }
 }
+
+/// How often, during one lease, a process that stands by asks whether the mailbox is free.
+const ASKED_PER_LEASE: u32 = 10;
 
 /// A mailbox to watch.
 #[derive(Clone)]
@@ -146,13 +152,18 @@ impl Ingest {
 
     /// Waits for the lease, then works for as long as it is held.
     async fn hold(&self, stop: &CancellationToken, backoff: &mut Backoff) -> Result<(), IngestError> {
-        let Watched { account, mailbox, .. } = &self.watched;
+        let Watched {
+            account,
+            mailbox,
+            pace,
+            ..
+        } = &self.watched;
         let lease = loop {
-            if let Some(lease) = Lease::take(&self.store, account, mailbox).await? {
+            if let Some(lease) = Lease::take(&self.store, account, mailbox, pace.lease).await? {
                 break lease;
             }
             if stop
-                .run_until_cancelled(tokio::time::sleep(ASK_AGAIN))
+                .run_until_cancelled(tokio::time::sleep(pace.lease / ASKED_PER_LEASE))
                 .await
                 .is_none()
             {

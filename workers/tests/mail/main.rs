@@ -6,9 +6,12 @@
 )]
 
 mod imap;
+mod ingest;
+mod pipeline;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod smtp;
+mod world;
 
 use std::sync::LazyLock;
 

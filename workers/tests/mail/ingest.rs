@@ -1,0 +1,228 @@
+//! Ingest on Dovecot: every mail becomes one event or one dead letter, whatever happens in between.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use postroom::store::dead_letters::{self, Replay};
+use postroom_workers::blob::hash;
+use postroom_workers::messages::UnreadableMail;
+use postroom_workers::mime::MAX_NESTING;
+use postroom_workers::store::mails::{self, Kept, Place, State};
+use uuid::Uuid;
+
+use crate::world::{Db, World, eventually, on_both};
+use crate::{DOVECOT, servers::Dovecot};
+
+on_both!(
+    mails_that_are_there_and_mails_that_come_are_announced_once,
+    uids_that_begin_anew_announce_nothing_twice_and_miss_nothing,
+    a_mail_that_cannot_be_read_is_a_dead_letter_and_can_be_read_again,
+    two_processes_share_one_mailbox_by_taking_turns,
+    cut_connections_and_crashes_lose_nothing,
+);
+
+fn mail(n: usize) -> Vec<u8> {
+    format!("From: a@example.org\r\nMessage-ID: <{n}@example.org>\r\nSubject: {n}\r\n\r\nbody {n}\r\n")
+        .into_bytes()
+}
+
+/// A mailbox of this test alone.
+fn user(test: &str, db: Db) -> String {
+    format!("{test}-{db:?}@example.test").to_lowercase()
+}
+
+async fn save(user: &str, mails: Vec<Vec<u8>>) {
+    let user = user.to_owned();
+    let saved = tokio::task::spawn_blocking(move || mails.iter().for_each(|raw| DOVECOT.save(&user, raw)));
+    saved.await.unwrap();
+}
+
+async fn doveadm(act: impl FnOnce(&Dovecot) + Send + 'static) {
+    tokio::task::spawn_blocking(move || act(&DOVECOT)).await.unwrap();
+}
+
+/// All Message-IDs that were announced, each once.
+fn announced(world: &World) -> HashSet<String> {
+    let mails = world.seen.now().mails;
+    let ids: HashSet<String> = mails.iter().map(|mail| mail.message_id.clone()).collect();
+    let events: HashSet<Uuid> = mails.iter().map(|mail| mail.event_id).collect();
+    assert_eq!(ids.len(), mails.len(), "a mail was announced twice");
+    assert_eq!(events.len(), mails.len(), "an event id was used twice");
+    ids
+}
+
+async fn mails_that_are_there_and_mails_that_come_are_announced_once(db: Db) {
+    let (world, user) = (World::new(db).await, user("once", db));
+    save(&user, (0..40).map(mail).collect()).await;
+    let running = world.watching(&user).await;
+    world.seen.until(|seen| seen.mails.len() >= 40).await;
+    save(&user, (40..45).map(mail).collect()).await;
+    let seen = world.seen.until(|seen| seen.mails.len() >= 45).await;
+    let first = seen.mails.iter().find(|mail| mail.uid == 1).unwrap();
+    let raw = world.blobs.get(&first.raw).await.unwrap();
+    assert_eq!(hash(&raw), hash(&mail(0)), "the stored mail is the mail");
+    running.drain().await;
+
+    save(&user, vec![mail(45)]).await;
+    let running = world.watching(&user).await;
+    world.seen.until(|seen| seen.mails.len() >= 46).await;
+    running.drain().await;
+    assert_eq!(announced(&world).len(), 46);
+    world.states_until(&[("published", 46)]).await;
+}
+
+async fn uids_that_begin_anew_announce_nothing_twice_and_miss_nothing(db: Db) {
+    let (world, user) = (World::new(db).await, user("anew", db));
+    // Two of the mails are the same to the byte.
+    save(&user, vec![mail(1), mail(2), mail(3), mail(3)]).await;
+    let running = world.watching(&user).await;
+    world.states_until(&[("published", 4)]).await;
+    let (name, more) = (user.clone(), mail(4));
+    doveadm(move |dovecot| {
+        dovecot.set_uidvalidity(&name, 1_999_999_999);
+        dovecot.save(&name, &more);
+        // A third copy of the third mail: two were known, so this one is new.
+        dovecot.save(&name, &mail(3));
+        dovecot.kick(&name);
+    })
+    .await;
+    world.states_until(&[("carried", 4), ("published", 6)]).await;
+    world.seen.until(|seen| seen.mails.len() >= 6).await;
+    running.drain().await;
+    let mut ids: Vec<String> = world
+        .seen
+        .now()
+        .mails
+        .into_iter()
+        .map(|mail| mail.message_id)
+        .collect();
+    ids.sort();
+    let expect = ["1", "2", "3", "3", "3", "4"].map(|n| format!("{n}@example.org"));
+    assert_eq!(ids, expect);
+}
+
+async fn a_mail_that_cannot_be_read_is_a_dead_letter_and_can_be_read_again(db: Db) {
+    let (world, user) = (World::new(db).await, user("unreadable", db));
+    let bomb = "Content-Type: message/rfc822\r\n\r\n".repeat(MAX_NESTING + 10) + "Subject: x\r\n\r\nx\r\n";
+    save(&user, vec![mail(1), bomb.into_bytes(), mail(2)]).await;
+    let running = world.watching(&user).await;
+    world.states_until(&[("dead", 1), ("published", 2)]).await;
+    let letters = world.dead_letters().await;
+    let letter = &letters[0];
+    assert_eq!((letters.len(), letter.handler.as_str()), (1, "ingest-reparse"));
+    assert!(letter.error.contains("nested"), "{}", letter.error);
+    assert_eq!(letter.subject, "inbox.unreadable");
+
+    // As long as the parser is no better, a replay ends where it began.
+    assert_eq!(
+        dead_letters::replay(&world.store, &letter.id, "test")
+            .await
+            .unwrap(),
+        Replay::Begun
+    );
+    world
+        .dead_letters_until(|letters| letters[0].state == "dead" && letters[0].replays == 1)
+        .await;
+
+    // A mail that was unreadable to an older parser.
+    let place = Place {
+        account: "help".into(),
+        mailbox: "INBOX".into(),
+        epoch: 1,
+        uid: 900,
+    };
+    let raw = world.blobs.put(mail(900)).await.unwrap();
+    let unreadable = UnreadableMail {
+        event_id: place.event_id(),
+        account: "help".into(),
+        mailbox: "INBOX".into(),
+        uidvalidity: 1,
+        uid: 900,
+        raw: Some(raw),
+        received_at: jiff::Timestamp::UNIX_EPOCH,
+        reason: "once".into(),
+    };
+    let mut tx = world.store.begin().await.unwrap();
+    mails::discover(&mut tx, &place).await.unwrap();
+    assert!(
+        mails::settle(&mut tx, place.event_id(), State::Dead, Kept::default())
+            .await
+            .unwrap()
+    );
+    tx.publish(&unreadable).await.unwrap();
+    tx.commit().await.unwrap();
+    world
+        .seen
+        .until(|seen| seen.mails.iter().any(|mail| mail.message_id == "900@example.org"))
+        .await;
+    world.states_until(&[("dead", 1), ("published", 3)]).await;
+    running.drain().await;
+}
+
+async fn two_processes_share_one_mailbox_by_taking_turns(db: Db) {
+    let (world, user) = (World::new(db).await, user("turns", db));
+    save(&user, (0..10).map(mail).collect()).await;
+    let (first, second) = (world.watching(&user).await, world.watching(&user).await);
+    world.seen.until(|seen| seen.mails.len() >= 10).await;
+    first.drain().await;
+    save(&user, (10..20).map(mail).collect()).await;
+    world.seen.until(|seen| seen.mails.len() >= 20).await;
+    second.drain().await;
+    assert_eq!(announced(&world).len(), 20);
+}
+
+/// A process that ends between two steps, wherever it is: nothing is finished, nothing is given back.
+fn crash(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_background();
+}
+
+async fn cut_connections_and_crashes_lose_nothing(db: Db) {
+    const MAILS: usize = 120;
+    let (world, user) = (Arc::new(World::new(db).await), user("faults", db));
+    let writer = {
+        let user = user.clone();
+        tokio::task::spawn_blocking(move || (0..MAILS).for_each(|n| DOVECOT.save(&user, &mail(n))))
+    };
+    for round in 0..12_usize {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (there, name) = (Arc::clone(&world), user.clone());
+        let running = runtime
+            .spawn(async move { there.watching(&name).await })
+            .await
+            .unwrap();
+        let goal = (round + 1) * MAILS / 14;
+        eventually("progress", async || {
+            let states = world.states().await;
+            (states.get("published").copied().unwrap_or(0) >= i64::try_from(goal).unwrap()).then_some(())
+        })
+        .await;
+        let name = user.clone();
+        doveadm(move |dovecot| dovecot.kick(&name)).await;
+        drop(running);
+        crash(runtime);
+    }
+    writer.await.unwrap();
+    let running = world.watching(&user).await;
+    let expect = i64::try_from(MAILS).unwrap();
+    world.states_until(&[("published", expect)]).await;
+    world
+        .seen
+        .until(|seen| {
+            seen.mails
+                .iter()
+                .map(|mail| &mail.message_id)
+                .collect::<HashSet<_>>()
+                .len()
+                == MAILS
+        })
+        .await;
+    running.drain().await;
+    // The witness itself is killed at times and may see a mail again; the events are the same ones then.
+    let events: HashSet<Uuid> = world.seen.now().mails.iter().map(|mail| mail.event_id).collect();
+    assert_eq!(events.len(), MAILS, "one event for each mail");
+    assert_eq!(world.dead_letters().await.len(), 0);
+}

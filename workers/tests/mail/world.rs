@@ -1,0 +1,288 @@
+//! A pipeline of a test: a broker and a database of its own, the workers, and somebody who writes down what they say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use postroom::store::dead_letters::{self, DeadLetter};
+use postroom::{App, Cx, CxError, Handle, Running, Settings, Spec, Store};
+use postroom_workers::blob::BlobStore;
+use postroom_workers::ingest::{Ingest, Pace, Reparse, Start, Watched};
+use postroom_workers::messages::{Failed, NewMail, Send, Sent};
+use postroom_workers::reply::{AutoReply, ComposeReply, Identity, Rule, Rules};
+use postroom_workers::send::smtp::Deadlines;
+use postroom_workers::send::{OnUnknown, Outbound, SendMail};
+use postroom_workers::store::mails;
+use postroom_workers::tls::{Endpoint, Security};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use crate::servers::{Dovecot, Nats, Postgres};
+use crate::{DOVECOT, dialer, endpoint};
+
+static POSTGRES: LazyLock<Postgres> = LazyLock::new(Postgres::start);
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the database is asked whether it has come to what is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Db {
+    Sqlite,
+    Postgres,
+}
+
+/// Broker, database and blobs; they outlive the processes of the test.
+pub(crate) struct World {
+    pub(crate) nats: Nats,
+    pub(crate) store: Store,
+    pub(crate) blobs: BlobStore,
+    pub(crate) seen: Seen,
+    database_url: String,
+    _dir: TempDir,
+}
+
+/// What was published, as a consumer of its own sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen(Arc<watch::Sender<Published>>);
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Published {
+    pub(crate) mails: Vec<NewMail>,
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) failed: Vec<Failed>,
+}
+
+impl World {
+    pub(crate) async fn new(db: Db) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let database_url = match db {
+            Db::Sqlite => format!("sqlite:{}", dir.path().join("test.db").display()),
+            Db::Postgres => tokio::task::spawn_blocking(|| POSTGRES.fresh_database())
+                .await
+                .unwrap(),
+        };
+        let nats = tokio::task::spawn_blocking(Nats::start).await.unwrap();
+        World {
+            nats,
+            store: Store::open(&database_url).await.unwrap(),
+            blobs: BlobStore::open(dir.path().join("blobs")).unwrap(),
+            seen: Seen(Arc::new(watch::Sender::new(Published::default()))),
+            database_url,
+            _dir: dir,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            nats_url: self.nats.url(),
+            database_url: self.database_url.clone(),
+            ..Settings::default()
+        }
+    }
+
+    /// A process without workers of its own, which writes down what the others publish.
+    pub(crate) async fn app(&self) -> App {
+        let seen = || self.seen.clone();
+        App::connect(self.settings())
+            .await
+            .unwrap()
+            .handler_with(Spec::<NewMail>::new("see-mails"), seen())
+            .handler_with(Spec::<Sent>::new("see-sent"), seen())
+            .handler_with(Spec::<Failed>::new("see-failed"), seen())
+    }
+
+    /// A process that watches the user's INBOX.
+    pub(crate) async fn watching(&self, user: &str) -> Running {
+        self.watching_at(user, endpoint(DOVECOT.imap, Security::None))
+            .await
+    }
+
+    pub(crate) async fn watching_at(&self, user: &str, endpoint: Endpoint) -> Running {
+        let app = self.app().await.handler(Reparse::new(self.blobs.clone()));
+        let ingest = self.ingest(&app, user, endpoint);
+        app.service(|stop| ingest.run(stop)).start().await.unwrap()
+    }
+
+    pub(crate) fn ingest(&self, app: &App, user: &str, endpoint: Endpoint) -> Ingest {
+        let watched = Watched {
+            account: "help".into(),
+            mailbox: "INBOX".into(),
+            endpoint,
+            user: user.into(),
+            password: Dovecot::PASSWORD.into(),
+            start: Start::All,
+            pace: Pace {
+                reconnect: (Duration::from_millis(20), Duration::from_millis(500)),
+                lease: Duration::from_secs(2),
+                refused: Duration::from_millis(100),
+                ..Pace::default()
+            },
+        };
+        Ingest::new(watched, app.store().clone(), self.blobs.clone(), dialer())
+    }
+
+    /// A process that sends, to a relay of the test's choice.
+    pub(crate) async fn sending(&self, relay: Outbound) -> Running {
+        with_send(self.app().await, relay).start().await.unwrap()
+    }
+
+    /// All the workers in one process.
+    pub(crate) async fn whole(&self, user: &str, smtp: u16) -> Running {
+        let app = self.app().await;
+        let ingest = self.ingest(&app, user, endpoint(DOVECOT.imap, Security::None));
+        let identity = || {
+            let answer = Rule {
+                name: "all".into(),
+                text: "Dear {name}, thank you.".into(),
+                ..Rule::default()
+            };
+            let identity = Identity {
+                name: Some("Help".into()),
+                addresses: vec![user.into()],
+                rules: Rules::new(vec![answer]).unwrap(),
+            };
+            HashMap::from([("help".to_owned(), identity)])
+        };
+        let app = app
+            .service(|stop| ingest.run(stop))
+            .handler(Reparse::new(self.blobs.clone()))
+            .handler(AutoReply::new(identity()))
+            .handler(ComposeReply::new(identity()));
+        with_send(app, outbound(smtp)).start().await.unwrap()
+    }
+
+    /// Puts something into the outbox, as a program of the user would.
+    pub(crate) async fn publish(&self, send: &Send) {
+        let mut tx = self.store.begin().await.unwrap();
+        tx.publish(send).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub(crate) async fn dead_letters(&self) -> Vec<DeadLetter> {
+        let mut tx = self.store.read().await.unwrap();
+        dead_letters::list(&mut tx, None, 1_000).await.unwrap()
+    }
+
+    /// Waits until the table says so.
+    pub(crate) async fn dead_letters_until(&self, done: impl Fn(&[DeadLetter]) -> bool) -> Vec<DeadLetter> {
+        eventually("the dead letters", async || {
+            let letters = self.dead_letters().await;
+            done(&letters).then_some(letters)
+        })
+        .await
+    }
+
+    /// How many mails are in each state.
+    pub(crate) async fn states(&self) -> BTreeMap<String, i64> {
+        let mut tx = self.store.read().await.unwrap();
+        mails::count(&mut tx).await.unwrap()
+    }
+
+    pub(crate) async fn states_until(&self, expect: &[(&str, i64)]) {
+        let expect: BTreeMap<String, i64> = expect
+            .iter()
+            .map(|(state, n)| ((*state).to_owned(), *n))
+            .collect();
+        let mut last = BTreeMap::new();
+        let reached = tokio::time::timeout(PATIENCE, async {
+            loop {
+                last = self.states().await;
+                if last == expect {
+                    return;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        });
+        assert!(reached.await.is_ok(), "expected {expect:?}, got {last:?}");
+    }
+}
+
+fn with_send(app: App, relay: Outbound) -> App {
+    let accounts = HashMap::from([("help".to_owned(), relay)]);
+    let spec = SendMail::spec_with_backoff(Duration::from_millis(50), Duration::from_secs(60));
+    app.handler_with(spec, SendMail::new(accounts))
+}
+
+pub(crate) fn outbound(port: u16) -> Outbound {
+    Outbound {
+        endpoint: endpoint(port, Security::None),
+        dialer: dialer(),
+        login: None,
+        hello: "client.test".into(),
+        on_unknown: OnUnknown::Resend,
+        deadlines: Deadlines::default(),
+    }
+}
+
+/// Asks again and again until there is an answer.
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let answer = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    });
+    answer.await.unwrap_or_else(|_| panic!("{what} never came"))
+}
+
+impl Seen {
+    pub(crate) fn now(&self) -> Published {
+        self.0.borrow().clone()
+    }
+
+    pub(crate) async fn until(&self, done: impl FnMut(&Published) -> bool) -> Published {
+        let mut changes = self.0.subscribe();
+        let reached = tokio::time::timeout(PATIENCE, changes.wait_for(done)).await;
+        match reached {
+            Ok(published) => published.unwrap().clone(),
+            Err(_) => panic!("it never came to it: {:?}", self.now()),
+        }
+    }
+}
+
+impl Handle<NewMail> for Seen {
+    type Error = CxError;
+    async fn handle(&self, mail: NewMail, _: &mut Cx<'_>) -> Result<(), CxError> {
+        self.0.send_modify(|published| published.mails.push(mail));
+        Ok(())
+    }
+}
+
+impl Handle<Sent> for Seen {
+    type Error = CxError;
+    async fn handle(&self, sent: Sent, _: &mut Cx<'_>) -> Result<(), CxError> {
+        self.0.send_modify(|published| published.sent.push(sent));
+        Ok(())
+    }
+}
+
+impl Handle<Failed> for Seen {
+    type Error = CxError;
+    async fn handle(&self, failed: Failed, _: &mut Cx<'_>) -> Result<(), CxError> {
+        self.0.send_modify(|published| published.failed.push(failed));
+        Ok(())
+    }
+}
+
+/// Makes a test for each database.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::world::Db::Sqlite).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::world::Db::Postgres).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
