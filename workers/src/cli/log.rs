@@ -1,25 +1,44 @@
-//! Where the log goes: standard error, filtered by `POSTROOM_LOG` in the syntax of `RUST_LOG`.
+//! Where the log goes: standard error, filtered by `POSTROOM_LOG` in the syntax of `RUST_LOG`, as text for people or,
+//! with `POSTROOM_LOG_FORMAT=json`, as JSON lines for machines.
+
+use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{Directive, LevelFilter};
 
 const VARIABLE: &str = "POSTROOM_LOG";
+const FORMAT_VARIABLE: &str = "POSTROOM_LOG_FORMAT";
 
-/// Crates that write whole protocol lines, passwords among them, at their most talkative levels.
-const TELLS_SECRETS: [&str; 3] = ["imap_next=info", "imap_codec=info", "async_imap=info"];
+/// Crates that write whole protocol lines, passwords among them, at their most talkative levels; and one that tells of
+/// every connection what the workers say better.
+const QUIET: [&str; 4] = [
+    "imap_next=info",
+    "imap_codec=info",
+    "async_imap=info",
+    "async_nats=warn",
+];
 
-pub(super) fn init() {
+/// `level` is what is shown where nobody asks for anything else.
+pub(super) fn init(level: LevelFilter) {
     let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
+        .with_default_directive(level.into())
         .with_env_var(VARIABLE)
         .from_env_lossy();
-    let quiet = TELLS_SECRETS
+    let quiet = QUIET
         .iter()
         .filter_map(|directive| directive.parse::<Directive>().ok());
-    let filter = quiet.fold(filter, EnvFilter::add_directive);
-    // A second subscriber is refused; the first one then stays, which is what a test wants.
-    let _ = tracing_subscriber::fmt()
+    let filter = match level {
+        // The directives above would let through more than was asked for.
+        LevelFilter::ERROR | LevelFilter::OFF => filter,
+        _ => quiet.fold(filter, EnvFilter::add_directive),
+    };
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .try_init();
+        .with_writer(stderr);
+    // A second subscriber is refused; the first one then stays, which is what a test wants.
+    let _ = if std::env::var(FORMAT_VARIABLE).is_ok_and(|format| format == "json") {
+        log.json().try_init()
+    } else {
+        log.with_ansi(stderr().is_terminal()).try_init()
+    };
 }

@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Email pipelines in which no mail is missed and none is sent twice without saying so.
 #[derive(Debug, Parser)]
@@ -74,7 +75,11 @@ impl CliError {
 
 /// Runs what was asked for; errors go to standard error in one sentence.
 pub async fn run(cli: Cli) -> ExitCode {
-    log::init();
+    log::init(match cli.command {
+        // It shows its own progress, and its failures are part of the show.
+        Command::Demo(_) => LevelFilter::OFF,
+        _ => LevelFilter::INFO,
+    });
     let done = match cli.command {
         Command::Demo(args) => demo::run(args).await,
         Command::Up(args) => up::up(args).await,
