@@ -1,6 +1,7 @@
 //! The end of a turn: one write and one sync for all of it, then the answers.
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::Stream;
 use crate::config::SyncPolicy;
@@ -35,6 +36,13 @@ pub(super) enum Reply {
         json: Vec<u8>,
         is_promise: bool,
     },
+}
+
+#[derive(Serialize)]
+struct PubError<'a> {
+    error: &'a ApiError,
+    stream: &'a str,
+    seq: Seq,
 }
 
 impl Stream {
@@ -151,8 +159,12 @@ impl Stream {
     }
 
     fn pub_error(&self, error: &ApiError) -> Vec<u8> {
-        let answer = serde_json::json!({ "error": error, "stream": self.config.name, "seq": 0 });
-        answer.to_string().into_bytes()
+        let answer = PubError {
+            error,
+            stream: &self.config.name,
+            seq: 0,
+        };
+        serde_json::to_vec(&answer).unwrap_or_default()
     }
 
     /// Starts a new segment when the active one is full, and gives back segments that hold nothing alive.

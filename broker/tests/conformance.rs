@@ -1,0 +1,27 @@
+//! One suite, asked of our binary and of the server it follows: where they differ, one of the two runs fails.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod suite;
+
+use suite::server::{Server, ours, reference};
+use tempfile::TempDir;
+
+async fn check(program: &str) {
+    let store = TempDir::new().unwrap();
+    let server = Server::start(program, store.path(), None);
+    suite::core(&server.url()).await;
+    suite::jetstream(&server.url()).await;
+    suite::api(server.address);
+    assert!(server.terminate());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_binary() {
+    check(&ours()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_server() {
+    check(&reference()).await;
+}
