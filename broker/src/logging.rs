@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::OpenOptions;
+use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -14,11 +15,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::RunError;
 use crate::args::Verbosity;
 
 /// `[pid] 2006/01/02 15:04:05.000000 [INF] text`
 struct NatsLines;
+
+/// The target of the last words before the process gives up.
+pub(crate) const FATAL: &str = "fatal";
 
 impl<S, N> FormatEvent<S, N> for NatsLines
 where
@@ -32,8 +35,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let level = match *event.metadata().level() {
-            // The last words before the process gives up.
-            Level::ERROR if event.metadata().target() == "fatal" => "FTL",
+            Level::ERROR if event.metadata().target() == FATAL => "FTL",
             Level::ERROR => "ERR",
             Level::WARN => "WRN",
             Level::INFO => "INF",
@@ -47,7 +49,7 @@ where
     }
 }
 
-pub(crate) fn start(file: Option<&Path>, verbosity: Verbosity) -> Result<(), RunError> {
+pub(crate) fn start(file: Option<&Path>, verbosity: Verbosity) -> io::Result<()> {
     let filter = match verbosity {
         Verbosity::Info => LevelFilter::INFO,
         Verbosity::Debug => LevelFilter::DEBUG,
@@ -56,15 +58,10 @@ pub(crate) fn start(file: Option<&Path>, verbosity: Verbosity) -> Result<(), Run
     let lines = layer().with_ansi(false).event_format(NatsLines);
     let registry = tracing_subscriber::registry().with(filter);
     let Some(path) = file else {
-        registry.with(lines.with_writer(std::io::stderr)).init();
+        registry.with(lines.with_writer(io::stderr)).init();
         return Ok(());
     };
-    let opened = OpenOptions::new().create(true).append(true).open(path);
-    let opened = opened.map_err(|source| RunError::File {
-        what: "can not open the log file",
-        path: path.display().to_string(),
-        source,
-    })?;
+    let opened = OpenOptions::new().create(true).append(true).open(path)?;
     registry.with(lines.with_writer(Mutex::new(opened))).init();
     Ok(())
 }

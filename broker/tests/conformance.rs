@@ -10,9 +10,10 @@ use tempfile::TempDir;
 async fn check(program: &str) {
     let store = TempDir::new().unwrap();
     let server = Server::start(program, store.path(), None);
-    suite::core(&server.url()).await;
-    suite::jetstream(&server.url()).await;
-    suite::api(server.address);
+    suite::core::check(&server.url()).await;
+    suite::jetstream::check(&server.url()).await;
+    suite::api::check(server.address);
+    suite::protocol::check(server.address);
     assert!(server.terminate());
 }
 

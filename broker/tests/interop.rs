@@ -18,7 +18,7 @@ async fn start(directory: &TempDir) -> Broker {
 async fn core() {
     let directory = TempDir::new().unwrap();
     let broker = start(&directory).await;
-    suite::core(&broker.client_url()).await;
+    suite::core::check(&broker.client_url()).await;
     broker.shutdown().await;
 }
 
@@ -26,6 +26,6 @@ async fn core() {
 async fn jetstream() {
     let directory = TempDir::new().unwrap();
     let broker = start(&directory).await;
-    suite::jetstream(&broker.client_url()).await;
+    suite::jetstream::check(&broker.client_url()).await;
     broker.shutdown().await;
 }

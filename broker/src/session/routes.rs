@@ -63,16 +63,16 @@ impl Routes {
     }
 }
 
-/// A subject with wildcards or empty tokens leads nowhere.
+/// Wildcards in a published subject are taken literally by subscribers, as in nats-server, and never stored; a
+/// subject with an empty token leads nowhere.
 fn fill(route: &mut Route, router: &Router, jetstream: Option<&JetStream>, subject: &[u8]) {
     route.is_literal = subject::is_literal(subject);
     route.ingress = Ingress::None;
-    if route.is_literal {
+    route.matches.clear();
+    if subject::tokens(subject).all(|token| !token.is_empty()) {
         router.collect(subject, &mut route.matches);
-        if let Some(jetstream) = jetstream {
-            route.ingress = jetstream.ingress(subject);
-        }
-    } else {
-        route.matches.clear();
+    }
+    if let Some(jetstream) = jetstream.filter(|_| route.is_literal) {
+        route.ingress = jetstream.ingress(subject);
     }
 }

@@ -16,6 +16,9 @@ pub mod scan;
 pub mod segment;
 mod stream_store;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::raw::Raw;
 
-pub(crate) fn api(address: SocketAddr) {
+pub(crate) fn check(address: SocketAddr) {
     let mut raw = Raw::ready(
         address,
         r#"{"verbose":false,"headers":true,"no_responders":true}"#,

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn core(url: &str) {
+pub(crate) async fn check(url: &str) {
     publish_and_wildcards(url).await;
     requests(url).await;
     queue_groups(url).await;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn jetstream(url: &str) {
+pub(crate) async fn check(url: &str) {
     let client = async_nats::connect(url).await.unwrap();
     let context = jetstream::new(client);
     publish_and_dedupe(&context).await;

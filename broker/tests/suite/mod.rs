@@ -2,12 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the suite")]
 
-mod api;
-mod core;
-mod jetstream;
+pub(crate) mod api;
+pub(crate) mod core;
+pub(crate) mod jetstream;
+pub(crate) mod protocol;
 pub(crate) mod raw;
 pub(crate) mod server;
-
-pub(crate) use api::api;
-pub(crate) use core::core;
-pub(crate) use jetstream::jetstream;

@@ -56,6 +56,12 @@ impl Raw {
         assert_eq!(String::from_utf8_lossy(&self.read), "", "before the close");
     }
 
+    /// Reads whatever comes until the server closes.
+    pub(crate) fn drain(&mut self) -> usize {
+        while self.fill() {}
+        self.read.len()
+    }
+
     pub(crate) fn line(&mut self) -> String {
         loop {
             if let Some(end) = self.read.iter().position(|&byte| byte == b'\n') {
