@@ -18,8 +18,11 @@ const QUIET: [&str; 4] = [
     "async_nats=warn",
 ];
 
-/// `level` is what is shown where nobody asks for anything else.
+/// `level` is what is shown where nobody asks for anything else; with `OFF`, nothing is.
 pub(super) fn init(level: LevelFilter) {
+    if level == LevelFilter::OFF && std::env::var_os(VARIABLE).is_none() {
+        return;
+    }
     let filter = EnvFilter::builder()
         .with_default_directive(level.into())
         .with_env_var(VARIABLE)
@@ -27,11 +30,7 @@ pub(super) fn init(level: LevelFilter) {
     let quiet = QUIET
         .iter()
         .filter_map(|directive| directive.parse::<Directive>().ok());
-    let filter = match level {
-        // The directives above would let through more than was asked for.
-        LevelFilter::ERROR | LevelFilter::OFF => filter,
-        _ => quiet.fold(filter, EnvFilter::add_directive),
-    };
+    let filter = quiet.fold(filter, EnvFilter::add_directive);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr);

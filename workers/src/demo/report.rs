@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postroom::store::dead_letters;
 use postroom::store::deliveries::{self, Tally};
-use postroom::{Store, StoreError};
+use postroom::{DEFAULT_DATABASE_URL, Store, StoreError};
 use serde::Serialize;
 
 use crate::store::mails;
@@ -163,20 +163,28 @@ impl Report {
                 .collect();
             writeln!(out, "        {} ({}): {error}", letter.handler, letter.reason)?;
         }
-        let select = "select id, handler, reason, error from dead_letters";
-        match database.strip_prefix("sqlite:") {
-            Some(path) => writeln!(
-                out,
-                "\nLook at them:\n  sqlite3 {} '{select}'",
-                path.trim_start_matches("//")
-            )?,
-            None => writeln!(out, "\nLook at them:\n  psql \"$DATABASE_URL\" -c '{select}'")?,
-        }
-        writeln!(
-            out,
-            "  postroom dlq list\nSend one on, once it is mended:\n  postroom dlq replay ID"
-        )
+        next_steps(database, out)
     }
+}
+
+/// The lines to run next, as they work on this machine.
+fn next_steps(database: &str, out: &mut impl Write) -> io::Result<()> {
+    let select = "select id, handler, reason, error from dead_letters";
+    let postroom = std::env::args().next().unwrap_or_else(|| "postroom".to_owned());
+    let mut dlq = format!("{postroom} dlq");
+    writeln!(out, "\nLook at them:")?;
+    match database.strip_prefix("sqlite:") {
+        Some(path) => {
+            writeln!(out, "  sqlite3 {} '{select}'", path.trim_start_matches("//"))?;
+            if database != DEFAULT_DATABASE_URL {
+                dlq = format!("{dlq} --database-url {database}");
+            }
+        }
+        // The URL may hold a password, and is in the environment or was typed just now.
+        None => writeln!(out, "  psql \"$DATABASE_URL\" -c '{select}'")?,
+    }
+    writeln!(out, "  {dlq} list")?;
+    writeln!(out, "Send one on, once it is mended:\n  {dlq} replay ID")
 }
 
 #[cfg(test)]
