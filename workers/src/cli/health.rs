@@ -1,6 +1,7 @@
 //! `postroom health URL`: whether a server answers as it should. For health checks in containers that have no `curl`.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use http_body_util::Empty;
@@ -99,14 +100,17 @@ async fn http(url: &str, rest: &str) -> Result<(), HealthError> {
         .header("host", address)
         .body(Empty::<Bytes>::new())
         .map_err(|_| HealthError::Url(url.to_owned()))?;
-    // The connection is polled only while the answer is awaited, and dropped with it.
+    // The connection is polled only while the answer is awaited, and dropped with it. A server that closes after its
+    // answer ends it first; the answer is there then.
+    let mut answer = pin!(sender.send_request(request));
     let answer = tokio::select! {
-        answer = sender.send_request(request) => answer.map_err(failed)?,
-        ended = connection => return Err(match ended {
-            Err(source) => failed(source),
-            Ok(()) => HealthError::Status { url: url.to_owned(), status: 0 },
-        }),
-    };
+        answer = &mut answer => answer,
+        ended = connection => match ended {
+            Ok(()) => answer.await,
+            Err(source) => Err(source),
+        },
+    }
+    .map_err(failed)?;
     match answer.status().as_u16() {
         200 => Ok(()),
         status => Err(HealthError::Status {
