@@ -187,7 +187,11 @@ impl Model {
             Step::Publish { subject, len } => {
                 let (subject, payload) = (format!("s.{subject}"), "x".repeat(*len));
                 self.last_seq = publish(store, &subject, &payload);
-                let headers = if len.is_multiple_of(2) { "NATS/1.0\r\n\r\n" } else { "" };
+                let headers = if len.is_multiple_of(2) {
+                    "NATS/1.0\r\n\r\n"
+                } else {
+                    ""
+                };
                 self.messages.insert(
                     self.last_seq,
                     format!("{subject}|{headers}{payload}").into_bytes(),
