@@ -10,10 +10,10 @@ use postroom_workers::mime::MAX_NESTING;
 use postroom_workers::store::mails::{self, Kept, Place, State};
 use uuid::Uuid;
 
-use crate::world::{Db, World, eventually, on_both};
+use crate::world::{On, World, eventually, everywhere};
 use crate::{DOVECOT, servers::Dovecot};
 
-on_both!(
+everywhere!(
     mails_that_are_there_and_mails_that_come_are_announced_once,
     uids_that_begin_anew_announce_nothing_twice_and_miss_nothing,
     a_mail_that_cannot_be_read_is_a_dead_letter_and_can_be_read_again,
@@ -27,8 +27,8 @@ fn mail(n: usize) -> Vec<u8> {
 }
 
 /// A mailbox of this test alone.
-fn user(test: &str, db: Db) -> String {
-    format!("{test}-{db:?}@example.test").to_lowercase()
+fn user(test: &str, on: On) -> String {
+    format!("{test}-{}@example.test", on.name())
 }
 
 async fn save(user: &str, mails: Vec<Vec<u8>>) {
@@ -51,8 +51,8 @@ fn announced(world: &World) -> HashSet<String> {
     ids
 }
 
-async fn mails_that_are_there_and_mails_that_come_are_announced_once(db: Db) {
-    let (world, user) = (World::new(db).await, user("once", db));
+async fn mails_that_are_there_and_mails_that_come_are_announced_once(on: On) {
+    let (world, user) = (World::new(on).await, user("once", on));
     save(&user, (0..40).map(mail).collect()).await;
     let running = world.watching(&user).await;
     world.seen.until(|seen| seen.mails.len() >= 40).await;
@@ -71,8 +71,8 @@ async fn mails_that_are_there_and_mails_that_come_are_announced_once(db: Db) {
     world.states_until(&[("published", 46)]).await;
 }
 
-async fn uids_that_begin_anew_announce_nothing_twice_and_miss_nothing(db: Db) {
-    let (world, user) = (World::new(db).await, user("anew", db));
+async fn uids_that_begin_anew_announce_nothing_twice_and_miss_nothing(on: On) {
+    let (world, user) = (World::new(on).await, user("anew", on));
     // Two of the mails are the same to the byte.
     save(&user, vec![mail(1), mail(2), mail(3), mail(3)]).await;
     let running = world.watching(&user).await;
@@ -101,8 +101,8 @@ async fn uids_that_begin_anew_announce_nothing_twice_and_miss_nothing(db: Db) {
     assert_eq!(ids, expect);
 }
 
-async fn a_mail_that_cannot_be_read_is_a_dead_letter_and_can_be_read_again(db: Db) {
-    let (world, user) = (World::new(db).await, user("unreadable", db));
+async fn a_mail_that_cannot_be_read_is_a_dead_letter_and_can_be_read_again(on: On) {
+    let (world, user) = (World::new(on).await, user("unreadable", on));
     let bomb = "Content-Type: message/rfc822\r\n\r\n".repeat(MAX_NESTING + 10) + "Subject: x\r\n\r\nx\r\n";
     save(&user, vec![mail(1), bomb.into_bytes(), mail(2)]).await;
     let running = world.watching(&user).await;
@@ -159,8 +159,8 @@ async fn a_mail_that_cannot_be_read_is_a_dead_letter_and_can_be_read_again(db: D
     running.drain().await;
 }
 
-async fn two_processes_share_one_mailbox_by_taking_turns(db: Db) {
-    let (world, user) = (World::new(db).await, user("turns", db));
+async fn two_processes_share_one_mailbox_by_taking_turns(on: On) {
+    let (world, user) = (World::new(on).await, user("turns", on));
     save(&user, (0..10).map(mail).collect()).await;
     let (first, second) = (world.watching(&user).await, world.watching(&user).await);
     world.seen.until(|seen| seen.mails.len() >= 10).await;
@@ -176,9 +176,9 @@ fn crash(runtime: tokio::runtime::Runtime) {
     runtime.shutdown_background();
 }
 
-async fn cut_connections_and_crashes_lose_nothing(db: Db) {
+async fn cut_connections_and_crashes_lose_nothing(on: On) {
     const MAILS: usize = 120;
-    let (world, user) = (Arc::new(World::new(db).await), user("faults", db));
+    let (world, user) = (Arc::new(World::new(on).await), user("faults", on));
     let writer = {
         let user = user.clone();
         tokio::task::spawn_blocking(move || (0..MAILS).for_each(|n| DOVECOT.save(&user, &mail(n))))

@@ -6,10 +6,10 @@ use postroom_workers::send::{OnUnknown, Outbound};
 
 use crate::servers::Script::{Close, Hang, Hear, HearContent, Say};
 use crate::servers::{Script, Scripted};
-use crate::world::{Db, World, eventually, on_both, outbound};
+use crate::world::{On, World, eventually, everywhere, outbound};
 use crate::{DOVECOT, POSTFIX};
 
-on_both!(
+everywhere!(
     a_mail_is_answered_in_its_thread_and_a_list_is_not,
     a_refused_recipient_is_a_dead_letter_and_a_failure,
     a_deferred_mail_is_tried_again,
@@ -45,13 +45,12 @@ async fn mailbox(user: &str, count: usize) -> Vec<String> {
     .await
 }
 
-async fn a_mail_is_answered_in_its_thread_and_a_list_is_not(db: Db) {
-    let world = World::new(db).await;
+async fn a_mail_is_answered_in_its_thread_and_a_list_is_not(on: On) {
+    let world = World::new(on).await;
     let (desk, ada) = (
-        format!("desk-{db:?}@example.test"),
-        format!("ada-{db:?}@example.test"),
+        format!("desk-{}@example.test", on.name()),
+        format!("ada-{}@example.test", on.name()),
     );
-    let (desk, ada) = (desk.to_lowercase(), ada.to_lowercase());
     let running = world.whole(&desk, POSTFIX.smtp).await;
     let header = format!("From: Ada <{ada}>\r\nTo: {desk}\r\nDate: Tue, 3 Nov 2026 10:00:00 +0100\r\n");
     let question = format!(
@@ -99,8 +98,8 @@ async fn a_mail_is_answered_in_its_thread_and_a_list_is_not(db: Db) {
     assert_eq!(world.dead_letters().await.len(), 0);
 }
 
-async fn a_refused_recipient_is_a_dead_letter_and_a_failure(db: Db) {
-    let world = World::new(db).await;
+async fn a_refused_recipient_is_a_dead_letter_and_a_failure(on: On) {
+    let world = World::new(on).await;
     let running = world.sending(outbound(POSTFIX.smtp)).await;
     world.publish(&send("r1", "gone@example.test")).await;
     world
@@ -148,8 +147,8 @@ fn then(mut script: Vec<Script>, more: &[Script]) -> Vec<Script> {
     script
 }
 
-async fn a_deferred_mail_is_tried_again(db: Db) {
-    let world = World::new(db).await;
+async fn a_deferred_mail_is_tried_again(on: On) {
+    let world = World::new(on).await;
     let busy = vec![Say("421 4.3.2 busy\r\n"), Close];
     let deferred = then(
         takes_content()[..6].to_vec(),
@@ -174,8 +173,8 @@ async fn a_deferred_mail_is_tried_again(db: Db) {
     assert_eq!(world.dead_letters().await.len(), 0);
 }
 
-async fn a_lost_verdict_sends_the_same_bytes_again_and_says_so(db: Db) {
-    let world = World::new(db).await;
+async fn a_lost_verdict_sends_the_same_bytes_again_and_says_so(on: On) {
+    let world = World::new(on).await;
     let lost = then(takes_content(), &[Close]);
     let taken = then(
         takes_content(),
@@ -206,8 +205,8 @@ async fn a_lost_verdict_sends_the_same_bytes_again_and_says_so(db: Db) {
     assert!(contents[0].contains("Message-ID: <u1@example.test>"));
 }
 
-async fn a_lost_verdict_is_held_where_the_account_says_so(db: Db) {
-    let world = World::new(db).await;
+async fn a_lost_verdict_is_held_where_the_account_says_so(on: On) {
+    let world = World::new(on).await;
     let relay = Scripted::start(vec![then(takes_content(), &[Close])]).await;
     let held = Outbound {
         on_unknown: OnUnknown::Hold,
@@ -234,8 +233,8 @@ async fn a_lost_verdict_is_held_where_the_account_says_so(db: Db) {
     );
 }
 
-async fn a_refused_login_costs_no_mail_its_life(db: Db) {
-    let world = World::new(db).await;
+async fn a_refused_login_costs_no_mail_its_life(on: On) {
+    let world = World::new(on).await;
     let refusing = vec![
         Say("220 ready\r\n"),
         Hear("EHLO"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use postroom::store::dead_letters::{self, DeadLetter};
 use postroom::{App, Cx, CxError, Handle, Running, Settings, Spec, Store};
+use postroom_broker::{Broker, Config};
 use postroom_workers::blob::BlobStore;
 use postroom_workers::ingest::{Ingest, Pace, Reparse, Start, Watched};
 use postroom_workers::messages::{Failed, NewMail, Send, Sent};
@@ -27,19 +28,38 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the database is asked whether it has come to what is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// Which database and which broker a test runs on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Db {
-    Sqlite,
-    Postgres,
+pub(crate) struct On {
+    pub(crate) postgres: bool,
+    pub(crate) nats_server: bool,
+}
+
+impl On {
+    /// For names that no other run of the same test uses.
+    pub(crate) fn name(self) -> String {
+        let database = if self.postgres { "postgres" } else { "sqlite" };
+        format!(
+            "{database}-{}",
+            if self.nats_server { "nats" } else { "postroom" }
+        )
+    }
+}
+
+#[expect(dead_code, reason = "a server runs for as long as its value is held")]
+enum AnyBroker {
+    Postroom(Box<Broker>),
+    NatsServer(Nats),
 }
 
 /// Broker, database and blobs; they outlive the processes of the test.
 pub(crate) struct World {
-    pub(crate) nats: Nats,
     pub(crate) store: Store,
     pub(crate) blobs: BlobStore,
     pub(crate) seen: Seen,
-    database_url: String,
+    settings: Settings,
+    // Dropped last, in this order.
+    _broker: AnyBroker,
     _dir: TempDir,
 }
 
@@ -55,37 +75,47 @@ pub(crate) struct Published {
 }
 
 impl World {
-    pub(crate) async fn new(db: Db) -> World {
+    pub(crate) async fn new(on: On) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let database_url = match db {
-            Db::Sqlite => format!("sqlite:{}", dir.path().join("test.db").display()),
-            Db::Postgres => tokio::task::spawn_blocking(|| POSTGRES.fresh_database())
+        let database_url = match on.postgres {
+            false => format!("sqlite:{}", dir.path().join("test.db").display()),
+            true => tokio::task::spawn_blocking(|| POSTGRES.fresh_database())
                 .await
                 .unwrap(),
         };
-        let nats = tokio::task::spawn_blocking(Nats::start).await.unwrap();
+        let (broker, nats_url) = match on.nats_server {
+            false => {
+                let config = Config::new()
+                    .listen(([127, 0, 0, 1], 0).into())
+                    .store_dir(dir.path().join("broker"));
+                let broker = Broker::start(config).await.unwrap();
+                let url = broker.client_url();
+                (AnyBroker::Postroom(Box::new(broker)), url)
+            }
+            true => {
+                let server = tokio::task::spawn_blocking(Nats::start).await.unwrap();
+                let url = server.url();
+                (AnyBroker::NatsServer(server), url)
+            }
+        };
         World {
-            nats,
             store: Store::open(&database_url).await.unwrap(),
             blobs: BlobStore::open(dir.path().join("blobs")).unwrap(),
             seen: Seen(Arc::new(watch::Sender::new(Published::default()))),
-            database_url,
+            settings: Settings {
+                nats_url,
+                database_url,
+                ..Settings::default()
+            },
+            _broker: broker,
             _dir: dir,
-        }
-    }
-
-    fn settings(&self) -> Settings {
-        Settings {
-            nats_url: self.nats.url(),
-            database_url: self.database_url.clone(),
-            ..Settings::default()
         }
     }
 
     /// A process without workers of its own, which writes down what the others publish.
     pub(crate) async fn app(&self) -> App {
         let seen = || self.seen.clone();
-        App::connect(self.settings())
+        App::connect(self.settings.clone())
             .await
             .unwrap()
             .handler_with(Spec::<NewMail>::new("see-mails"), seen())
@@ -268,21 +298,22 @@ impl Handle<Failed> for Seen {
     }
 }
 
-/// Makes a test for each database.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod sqlite {
+/// Makes a test of each case for every pair of database and broker.
+macro_rules! everywhere {
+    ($($case:ident),+ $(,)?) => {
+        everywhere!(@on sqlite_and_postroom, false, false, $($case),+);
+        everywhere!(@on sqlite_and_nats_server, false, true, $($case),+);
+        everywhere!(@on postgres_and_postroom, true, false, $($case),+);
+        everywhere!(@on postgres_and_nats_server, true, true, $($case),+);
+    };
+    (@on $pair:ident, $postgres:literal, $nats_server:literal, $($case:ident),+) => {
+        mod $pair {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name($crate::world::Db::Sqlite).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name($crate::world::Db::Postgres).await;
-            })*
+            async fn $case() {
+                let on = $crate::world::On { postgres: $postgres, nats_server: $nats_server };
+                super::$case(on).await;
+            })+
         }
     };
 }
-pub(crate) use on_both;
+pub(crate) use everywhere;
