@@ -42,51 +42,19 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             "`#[on(…)]` goes on the variants, each with its own verdict",
         );
     }
-    let mut verdicts = Vec::new();
-    let mut classes = Vec::new();
-    let mut ambiguous = vec![quote!(false)];
+    let mut arms = Arms::default();
     for variant in &data.variants {
-        let name = &variant.ident;
-        let class = name.to_string();
-        match says(variant, &mut mistakes) {
-            Some(Says::Verdict {
-                verdict,
-                ambiguous: true,
-            }) => {
-                ambiguous.push(quote!(true));
-                verdicts.push(quote!(Self::#name { .. } => #verdict));
-                classes.push(quote!(Self::#name { .. } => #class));
-            }
-            Some(Says::Verdict {
-                verdict,
-                ambiguous: false,
-            }) => {
-                verdicts.push(quote!(Self::#name { .. } => #verdict));
-                classes.push(quote!(Self::#name { .. } => #class));
-            }
-            Some(Says::Inherit) => {
-                let Some((binding, inner)) = only_field(variant, &mut mistakes) else {
-                    continue;
-                };
-                ambiguous.push(quote!(<#inner as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS));
-                verdicts.push(quote!(Self::#binding => ::postroom::HandlerError::verdict(inner)));
-                classes.push(quote!(Self::#binding => ::postroom::HandlerError::class(inner)));
-            }
-            None => {}
-        }
+        arms.add(variant, &mut mistakes);
     }
+    let Arms { verdicts, classes, ambiguous } = arms;
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     // An enum without variants is matched by value.
-    let subject = if data.variants.is_empty() {
-        quote!(*self)
-    } else {
-        quote!(self)
-    };
+    let subject = if data.variants.is_empty() { quote!(*self) } else { quote!(self) };
     mistakes.or(quote! {
         #[automatically_derived]
         impl #generics ::postroom::HandlerError for #name #arguments #bounds {
-            const CAN_BE_AMBIGUOUS: bool = #(#ambiguous)||*;
+            const CAN_BE_AMBIGUOUS: bool = false #(|| #ambiguous)*;
 
             fn verdict(&self) -> ::postroom::Verdict {
                 match #subject { #(#verdicts),* }
@@ -97,6 +65,37 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             }
         }
     })
+}
+
+/// The match arms of the two methods, and what makes the enum ambiguous.
+#[derive(Default)]
+struct Arms {
+    verdicts: Vec<TokenStream>,
+    classes: Vec<TokenStream>,
+    ambiguous: Vec<TokenStream>,
+}
+
+impl Arms {
+    fn add(&mut self, variant: &Variant, mistakes: &mut Mistakes) {
+        let name = &variant.ident;
+        match says(variant, mistakes) {
+            Some(Says::Verdict { verdict, ambiguous }) => {
+                let class = name.to_string();
+                self.verdicts.push(quote!(Self::#name { .. } => #verdict));
+                self.classes.push(quote!(Self::#name { .. } => #class));
+                if ambiguous {
+                    self.ambiguous.push(quote!(true));
+                }
+            }
+            Some(Says::Inherit) => {
+                let Some((binding, inner)) = only_field(variant, mistakes) else { return };
+                self.verdicts.push(quote!(Self::#binding => ::postroom::HandlerError::verdict(inner)));
+                self.classes.push(quote!(Self::#binding => ::postroom::HandlerError::class(inner)));
+                self.ambiguous.push(quote!(<#inner as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS));
+            }
+            None => {}
+        }
+    }
 }
 
 fn says(variant: &Variant, mistakes: &mut Mistakes) -> Option<Says> {

@@ -75,7 +75,8 @@ on_both![
     a_lease_that_ran_out_is_a_crash_and_its_owner_is_fenced,
     work_put_back_spends_no_attempt,
     an_effect_without_a_verdict_is_remembered_until_success,
-    dead_work_comes_back_by_replay_only_and_once,
+    dead_work_is_replayed_once_however_many_ask,
+    a_replay_that_succeeds_settles_its_letter,
     a_replay_that_fails_is_the_same_letter_again,
     settled_rows_are_forgotten_after_their_ttl,
     of_many_at_once_one_gets_the_work,
@@ -148,6 +149,10 @@ async fn bury(store: &Store, granted: &Granted, letter: &Letter) -> String {
     );
     tx.commit().await.expect("commit");
     id
+}
+
+async fn replay(store: &Store, id: &str) -> Replay {
+    dead_letters::replay(store, id, "ann").await.expect("replay")
 }
 
 async fn found(store: &Store, id: &str) -> dead_letters::DeadLetter {
@@ -339,7 +344,7 @@ async fn an_effect_without_a_verdict_is_remembered_until_success(fresh: Fresh) {
     assert_eq!(granted(&store, "a").await.unresolved_effect, None);
 }
 
-async fn dead_work_comes_back_by_replay_only_and_once(fresh: Fresh) {
+async fn dead_work_is_replayed_once_however_many_ask(fresh: Fresh) {
     let store = fresh.open().await;
     let work = granted(&store, "a").await;
     let id = bury(&store, &work, &letter(&work.lease.key)).await;
@@ -353,16 +358,8 @@ async fn dead_work_comes_back_by_replay_only_and_once(fresh: Fresh) {
         .map(|replay| replay.expect("replay"))
         .filter(|replay| *replay == Replay::Begun);
     assert_eq!(begun.count(), 1, "of eight who ask, one begins the replay");
-    assert_eq!(
-        dead_letters::replay(&store, "no-such-id", "ann")
-            .await
-            .expect("replay"),
-        Replay::NotFound
-    );
-    assert_eq!(
-        dead_letters::replay(&store, &id, "ann").await.expect("replay"),
-        Replay::Not("replaying".to_owned())
-    );
+    assert_eq!(replay(&store, "no-such-id").await, Replay::NotFound);
+    assert_eq!(replay(&store, &id).await, Replay::Not("replaying".to_owned()));
 
     let rows: Vec<_> = taken(&store)
         .await
@@ -377,7 +374,6 @@ async fn dead_work_comes_back_by_replay_only_and_once(fresh: Fresh) {
     );
     assert_eq!(rows[0].headers.get(headers::REPLAY), Some(id.as_str()));
     assert_eq!(rows[0].headers.get(headers::HANDLER), Some(SCOPE));
-
     let mut tx = store.begin().await.expect("begin");
     let key = dead_letters::replayed_key(&mut tx, &id, SCOPE)
         .await
@@ -389,8 +385,13 @@ async fn dead_work_comes_back_by_replay_only_and_once(fresh: Fresh) {
             .expect("replayed_key"),
         None
     );
-    tx.commit().await.expect("commit");
+}
 
+async fn a_replay_that_succeeds_settles_its_letter(fresh: Fresh) {
+    let store = fresh.open().await;
+    let work = granted(&store, "a").await;
+    let id = bury(&store, &work, &letter(&work.lease.key)).await;
+    assert_eq!(replay(&store, &id).await, Replay::Begun);
     let again = granted(&store, "a").await;
     assert_eq!(again.attempts, 1, "a replay begins with fresh attempts");
     assert!(
@@ -408,10 +409,7 @@ async fn dead_work_comes_back_by_replay_only_and_once(fresh: Fresh) {
     let replayed = found(&store, &id).await;
     assert_eq!((replayed.state.as_str(), replayed.replays), ("replayed", 1));
     assert!(replayed.settled_at.is_some() && replayed.settled_by.as_deref() == Some("ann"));
-    assert_eq!(
-        dead_letters::replay(&store, &id, "bob").await.expect("replay"),
-        Replay::Not("replayed".to_owned())
-    );
+    assert_eq!(replay(&store, &id).await, Replay::Not("replayed".to_owned()));
 }
 
 async fn a_replay_that_fails_is_the_same_letter_again(fresh: Fresh) {
