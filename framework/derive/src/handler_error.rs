@@ -46,11 +46,19 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     for variant in &data.variants {
         arms.add(variant, &mut mistakes);
     }
-    let Arms { verdicts, classes, ambiguous } = arms;
+    let Arms {
+        verdicts,
+        classes,
+        ambiguous,
+    } = arms;
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     // An enum without variants is matched by value.
-    let subject = if data.variants.is_empty() { quote!(*self) } else { quote!(self) };
+    let subject = if data.variants.is_empty() {
+        quote!(*self)
+    } else {
+        quote!(self)
+    };
     mistakes.or(quote! {
         #[automatically_derived]
         impl #generics ::postroom::HandlerError for #name #arguments #bounds {
@@ -88,10 +96,15 @@ impl Arms {
                 }
             }
             Some(Says::Inherit) => {
-                let Some((binding, inner)) = only_field(variant, mistakes) else { return };
-                self.verdicts.push(quote!(Self::#binding => ::postroom::HandlerError::verdict(inner)));
-                self.classes.push(quote!(Self::#binding => ::postroom::HandlerError::class(inner)));
-                self.ambiguous.push(quote!(<#inner as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS));
+                let Some((binding, inner)) = only_field(variant, mistakes) else {
+                    return;
+                };
+                self.verdicts
+                    .push(quote!(Self::#binding => ::postroom::HandlerError::verdict(inner)));
+                self.classes
+                    .push(quote!(Self::#binding => ::postroom::HandlerError::class(inner)));
+                self.ambiguous
+                    .push(quote!(<#inner as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS));
             }
             None => {}
         }

@@ -1,7 +1,11 @@
 //! The promises of one delivery, end to end through the public API: each case on SQLite and PostgreSQL, on postroom's own
 //! broker and on nats-server, by the same code.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, its set-up too")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its set-up too"
+)]
 
 mod cases;
 mod probe;
