@@ -5,6 +5,9 @@
 
 use bytes::Bytes;
 
+/// Filters are kept in trees whose depth is their length; far above any real one, far below a thread's stack.
+const FILTER_TOKENS_MAX: usize = 1024;
+
 /// What a subscriber, a stream or a consumer listens to; may hold wildcards.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Filter(Bytes);
@@ -12,7 +15,8 @@ pub struct Filter(Bytes);
 impl Filter {
     /// `None` when the text is no valid subscription subject.
     pub fn parse(text: &[u8]) -> Option<Filter> {
-        is_valid(text).then(|| Filter(Bytes::copy_from_slice(text)))
+        let is_bounded = tokens(text).nth(FILTER_TOKENS_MAX).is_none();
+        (is_bounded && is_valid(text)).then(|| Filter(Bytes::copy_from_slice(text)))
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -118,6 +122,9 @@ mod tests {
         ] {
             assert!(!is_valid(bad.as_bytes()), "{bad:?}");
         }
+        let deep = |tokens: usize| vec!["a"; tokens].join(".");
+        assert!(Filter::parse(deep(FILTER_TOKENS_MAX).as_bytes()).is_some());
+        assert!(Filter::parse(deep(FILTER_TOKENS_MAX + 1).as_bytes()).is_none());
         assert!(is_literal(b"foo*.b>"));
         assert!(!is_literal(b"foo.*"));
         assert!(!is_literal(b"foo.>"));

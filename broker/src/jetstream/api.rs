@@ -22,9 +22,20 @@ use crate::subject::{Filter, tokens};
 const NAMES_PER_PAGE: usize = 1024;
 const INFOS_PER_PAGE: usize = 256;
 
+/// What the API thread is asked.
+#[derive(Debug)]
+pub enum Call {
+    Request(Request),
+    /// An event to be published, and stored if a stream listens for it.
+    Advise {
+        subject: String,
+        body: Vec<u8>,
+    },
+}
+
 /// A request as it was published.
 #[derive(Debug)]
-pub struct ApiCall {
+pub struct Request {
     pub subject: Bytes,
     pub reply: Bytes,
     pub body: Bytes,
@@ -75,21 +86,24 @@ struct AccountApi {
 }
 
 /// Answers requests until the inbox closes.
-pub fn run(shared: &Weak<Shared>, inbox: &super::inbox::Inbox<ApiCall>) {
+pub fn run(shared: &Weak<Shared>, inbox: &super::inbox::Inbox<Call>) {
     let mut batch = Vec::new();
     while inbox.take(&mut batch, None) {
         let Some(shared) = shared.upgrade() else {
             return;
         };
         for call in batch.drain(..) {
-            shared.answer(&call);
+            match call {
+                Call::Request(request) => shared.answer(&request),
+                Call::Advise { subject, body } => shared.advise(subject, body),
+            }
         }
     }
 }
 
 impl Shared {
     /// A subject that names no request gets no answer, as from nats-server.
-    fn answer(self: &Arc<Self>, call: &ApiCall) {
+    fn answer(self: &Arc<Self>, call: &Request) {
         let text: Vec<&str> = tokens(&call.subject)
             .skip(2)
             .filter_map(|token| std::str::from_utf8(token).ok())
@@ -106,6 +120,33 @@ impl Shared {
         self.respond(&call.reply, json);
     }
 
+    fn advise(&self, subject: String, body: Vec<u8>) {
+        let (subject, body) = (Bytes::from(subject), Bytes::from(body));
+        let message = Message {
+            subject: &subject,
+            reply: b"",
+            header_len: 0,
+            body: &body,
+            backing: &body,
+        };
+        self.around
+            .router
+            .publish(&subject, &message, &mut Wakes::default());
+        if let Some(stream) = self.capturing(&subject) {
+            let weight = body.len();
+            let reply = Bytes::new();
+            stream.inbox().push(
+                Command::Publish {
+                    subject,
+                    reply,
+                    header_len: 0,
+                    body,
+                },
+                weight,
+            );
+        }
+    }
+
     fn respond(&self, reply: &[u8], json: Vec<u8>) {
         let body = Bytes::from(json);
         let message = Message {
@@ -118,7 +159,7 @@ impl Shared {
         self.around.router.publish(reply, &message, &mut Wakes::default());
     }
 
-    fn forward(&self, named: &[&str], call: &ApiCall) {
+    fn forward(&self, named: &[&str], call: &Request) {
         let Some((stream, kind, request)) = stream_request(named) else {
             return;
         };
@@ -187,7 +228,7 @@ impl Shared {
         })
     }
 
-    fn update(&self, name: &str, call: &ApiCall) {
+    fn update(&self, name: &str, call: &Request) {
         let outcome = self.check_update(name, &call.body);
         let (handle, config) = match outcome {
             Ok(accepted) => accepted,
@@ -222,7 +263,7 @@ impl Shared {
         Ok((handle, config))
     }
 
-    fn delete(&self, name: &str, call: &ApiCall) {
+    fn delete(&self, name: &str, call: &Request) {
         let Some(handle) = self.forget(name) else {
             let error: Result<(), _> = Err(api_error::STREAM_NOT_FOUND);
             return self.respond(&call.reply, encode("stream_delete", &error));
@@ -288,7 +329,7 @@ fn same_config(info: &StreamInfo, config: &StreamConfig) -> bool {
     existing == *config
 }
 
-fn send(handle: &StreamHandle, request: StreamRequest, call: &ApiCall) {
+fn send(handle: &StreamHandle, request: StreamRequest, call: &Request) {
     let command = Command::Request {
         request,
         reply: call.reply.clone(),

@@ -86,6 +86,11 @@ impl StreamHandle {
         self.0.allows_direct.store(allows, Ordering::Relaxed);
     }
 
+    /// Whoever holds the guard is the stream's thread; when it goes, by a panic too, nothing more is taken in.
+    pub(super) fn guard(&self) -> ThreadGuard {
+        ThreadGuard(self.clone())
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         self.0
             .snapshot
@@ -96,5 +101,26 @@ impl StreamHandle {
 
     pub(super) fn show(&self, snapshot: Snapshot) {
         *self.0.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}
+
+/// Closes the stream's inbox when its thread ends.
+#[derive(Debug)]
+pub(super) struct ThreadGuard(StreamHandle);
+
+impl Drop for ThreadGuard {
+    fn drop(&mut self) {
+        self.0.inbox().close();
+        if std::thread::panicking() {
+            tracing::error!(
+                stream = self.0.name(),
+                "the stream's thread panicked; it takes nothing any more"
+            );
+            let snapshot = Snapshot {
+                is_poisoned: true,
+                ..self.0.snapshot()
+            };
+            self.0.show(snapshot);
+        }
     }
 }

@@ -35,7 +35,6 @@ use crate::config::SyncPolicy;
 use crate::router::{Message, Router};
 use crate::store::StoreError;
 use crate::subject::tokens;
-use api::ApiCall;
 use clock::Clock;
 use inbox::Inbox;
 use registry::Registry;
@@ -63,7 +62,7 @@ pub(crate) struct Shared {
     around: Surroundings,
     registry: RwLock<Registry>,
     generation: AtomicU64,
-    api: Arc<Inbox<ApiCall>>,
+    api: Arc<Inbox<api::Call>>,
     api_calls: AtomicU64,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held as long as the streams are: a second server on the same directory would destroy them.
@@ -109,6 +108,7 @@ impl JetStream {
         server_name: &str,
     ) -> Result<JetStream, OpenError> {
         let lock = registry::claim(root)?;
+        let calls = Arc::new(Inbox::default());
         let shared = Arc::new(Shared {
             root: root.to_owned(),
             around: Surroundings {
@@ -116,10 +116,11 @@ impl JetStream {
                 sync,
                 server_name: server_name.into(),
                 clock: Clock::start(),
+                advisories: Arc::clone(&calls),
             },
             registry: RwLock::default(),
             generation: AtomicU64::new(0),
-            api: Arc::default(),
+            api: calls,
             api_calls: AtomicU64::new(0),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),
@@ -230,87 +231,100 @@ impl JetStream {
 
     /// Hands a message to whoever it is for.
     pub fn offer(&self, ingress: &Ingress, message: &Message<'_>) -> Accepted {
-        let own = |part: &[u8]| {
-            if part.is_empty() {
-                Bytes::new()
-            } else {
-                message.backing.slice_ref(part)
-            }
+        if matches!(ingress, Ingress::None) {
+            return Accepted::default();
+        }
+        let weight = message.body.len();
+        let Some((stream, command)) = stream_command(ingress, message) else {
+            self.0.api_calls.fetch_add(1, Ordering::Relaxed);
+            let request = api::Call::Request(api::Request {
+                subject: own(message, message.subject),
+                reply: own(message, message.reply),
+                body: own(message, &message.body[message.header_len..]),
+            });
+            let is_taken = self.0.api.push(request, weight);
+            return Accepted {
+                is_taken,
+                congested: None,
+            };
         };
-        let (reply, body) = (own(message.reply), own(message.body));
-        let payload = body.slice(message.header_len..);
-        let (stream, command) = match ingress {
-            Ingress::None => return Accepted::default(),
-            Ingress::Api => {
-                self.0.api_calls.fetch_add(1, Ordering::Relaxed);
-                let call = ApiCall {
-                    subject: own(message.subject),
+        let is_taken = stream.inbox().push(command, weight);
+        let congested = stream.is_congested().then(|| stream.clone());
+        Accepted { is_taken, congested }
+    }
+}
+
+/// What a stream's thread is asked, unless the message is for the API thread.
+fn stream_command<'i>(ingress: &'i Ingress, message: &Message<'_>) -> Option<(&'i StreamHandle, Command)> {
+    let reply = own(message, message.reply);
+    let payload = || own(message, &message.body[message.header_len..]);
+    match ingress {
+        Ingress::None | Ingress::Api => None,
+        Ingress::Store(stream) => {
+            let (subject, body) = (own(message, message.subject), own(message, message.body));
+            let header_len = message.header_len;
+            Some((
+                stream,
+                Command::Publish {
+                    subject,
                     reply,
-                    body: payload,
-                };
-                return Accepted {
-                    is_taken: self.0.api.push(call, message.body.len()),
-                    congested: None,
-                };
-            }
-            Ingress::Store(stream) => {
-                let (subject, header_len) = (own(message.subject), message.header_len);
-                (
-                    stream,
-                    Command::Publish {
-                        subject,
-                        reply,
-                        header_len,
-                        body,
-                    },
-                )
-            }
-            Ingress::Pull { stream, consumer } => (
+                    header_len,
+                    body,
+                },
+            ))
+        }
+        Ingress::Pull { stream, consumer } => {
+            let (consumer, body) = (consumer.clone(), payload());
+            Some((
                 stream,
                 Command::Pull {
-                    consumer: consumer.clone(),
+                    consumer,
                     reply,
-                    body: payload,
+                    body,
                 },
-            ),
-            Ingress::Ack {
-                stream,
-                consumer,
-                stream_seq,
-            } => {
-                let (consumer, stream_seq) = (consumer.clone(), *stream_seq);
-                (
-                    stream,
-                    Command::Ack {
-                        consumer,
-                        stream_seq,
-                        reply,
-                        payload,
-                    },
-                )
-            }
-            Ingress::DirectGet {
-                stream,
-                last_by_subject,
-            } => {
-                let request = StreamRequest::DirectGet {
-                    last_by_subject: last_by_subject.clone(),
-                };
-                (
-                    stream,
-                    Command::Request {
-                        request,
-                        reply,
-                        body: payload,
-                    },
-                )
-            }
-        };
-        let is_taken = stream.inbox().push(command, message.body.len());
-        Accepted {
-            is_taken,
-            congested: stream.is_congested().then(|| stream.clone()),
+            ))
         }
+        Ingress::Ack {
+            stream,
+            consumer,
+            stream_seq,
+        } => {
+            let (consumer, stream_seq, payload) = (consumer.clone(), *stream_seq, payload());
+            Some((
+                stream,
+                Command::Ack {
+                    consumer,
+                    stream_seq,
+                    reply,
+                    payload,
+                },
+            ))
+        }
+        Ingress::DirectGet {
+            stream,
+            last_by_subject,
+        } => {
+            let request = StreamRequest::DirectGet {
+                last_by_subject: last_by_subject.clone(),
+            };
+            Some((
+                stream,
+                Command::Request {
+                    request,
+                    reply,
+                    body: payload(),
+                },
+            ))
+        }
+    }
+}
+
+/// A part of the message that outlives it, without a copy.
+fn own(message: &Message<'_>, part: &[u8]) -> Bytes {
+    if part.is_empty() {
+        Bytes::new()
+    } else {
+        message.backing.slice_ref(part)
     }
 }
 

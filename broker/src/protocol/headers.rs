@@ -10,6 +10,14 @@ pub fn value<'a>(block: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
+/// The block without the blank line that closes it, so that more lines can follow. Clients may have sent none.
+pub fn open_block(block: &[u8]) -> &[u8] {
+    match block.strip_suffix(b"\r\n") {
+        Some(open) if open.ends_with(b"\r\n") => open,
+        _ => block,
+    }
+}
+
 /// A block that is a status and nothing else: `NATS/1.0 404 No Messages`, then `fields` line by line.
 pub fn status(code: u16, text: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = format!("NATS/1.0 {code}");
@@ -40,6 +48,14 @@ fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn opening_a_block() {
+        let check = |block: &str, expect: &str| assert_eq!(open_block(block.as_bytes()), expect.as_bytes());
+        check("NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\nA: b\r\n");
+        check("NATS/1.0\r\n", "NATS/1.0\r\n");
+        check("N", "N");
+    }
 
     #[test]
     fn lookup() {

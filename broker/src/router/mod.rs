@@ -15,9 +15,6 @@ pub use trie::Trie;
 
 use crate::protocol::write;
 
-/// Removal from the trie recurses once per token; far above any real subject, far below a thread's stack.
-pub const MAX_FILTER_TOKENS: usize = 1024;
-
 /// A message on its way, borrowed from whoever sends it.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {

@@ -101,7 +101,7 @@ impl<T> Node<T> {
     }
 }
 
-/// Recursion is as deep as the filter has tokens, which `MAX_FILTER_TOKENS` bounds at subscription.
+/// Recursion is as deep as the filter has tokens, which [`Filter::parse`] bounds.
 fn remove_below<T>(node: &mut Node<T>, path: &[&[u8]], is_it: &impl Fn(&T) -> bool) -> Option<T> {
     let take = |values: &mut Vec<T>| values.iter().position(is_it).map(|at| values.swap_remove(at));
     match path {

@@ -13,10 +13,8 @@ use tokio::time::Instant;
 use crate::config::{Auth, Limits};
 use crate::jetstream::{JetStream, StreamHandle};
 use crate::protocol::{ClientError, ClientOp, Connect, Info, Publish, headers, write};
-use crate::router::{
-    self, Client, Identity, MAX_FILTER_TOKENS, Matches, Message, Router, Subscription, Wakes,
-};
-use crate::subject::{self, Filter};
+use crate::router::{self, Client, Identity, Matches, Message, Router, Subscription, Wakes};
+use crate::subject::Filter;
 
 pub use auth::is_required as auth_is_required;
 use keepalive::{Due, Keepalive};
@@ -152,9 +150,8 @@ impl Session {
         sid: &[u8],
         wakes: &mut Wakes,
     ) -> Result<(), ClientError> {
-        let filter = match Filter::parse(subject) {
-            Some(filter) if subject::tokens(subject).count() <= MAX_FILTER_TOKENS => filter,
-            _ => return self.refuse(ClientError::InvalidSubject, wakes),
+        let Some(filter) = Filter::parse(subject) else {
+            return self.refuse(ClientError::InvalidSubject, wakes);
         };
         // A sid in use keeps its first subscription; nats-server ignores the second one.
         if self.client.subscription(sid).is_none() {

@@ -13,6 +13,7 @@ pub(crate) fn check(address: SocketAddr) {
     );
     raw.send(b"SUB _INBOX.> 1\r\n");
     streams(&mut raw);
+    stored_messages(&mut raw);
     consumers(&mut raw);
     statuses(&mut raw);
     acks(&mut raw);
@@ -92,7 +93,9 @@ fn streams(raw: &mut Raw) {
         call(raw, "STREAM.NAMES", &json!({"subject": "nothing"}))["streams"],
         Value::Null
     );
+}
 
+fn stored_messages(raw: &mut Raw) {
     assert_eq!(raw.request("a.one", "1"), r#"{"stream":"A","seq":1}"#);
     assert_eq!(raw.request("a.two", "22"), r#"{"stream":"A","seq":2}"#);
     let too_large: Value = serde_json::from_str(&raw.request("a.one", &"x".repeat(101))).unwrap();

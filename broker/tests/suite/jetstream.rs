@@ -16,6 +16,7 @@ pub(crate) async fn check(url: &str) {
     publish_and_dedupe(&context).await;
     consume_and_ack(&context).await;
     nak_term_and_progress(&context).await;
+    max_deliveries(&context).await;
     messages_stream(&context).await;
     names_by_subject(&context).await;
     consumer_administration(&context).await;
@@ -127,37 +128,36 @@ async fn consume_and_ack(context: &Context) {
     );
 }
 
+/// The next message of `consumer`, waited for.
+async fn next(consumer: &PullConsumer) -> jetstream::Message {
+    let batch = consumer.batch().max_messages(1).expires(PATIENCE).messages();
+    timeout(PATIENCE, batch.await.unwrap().next())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+}
+
 async fn nak_term_and_progress(context: &Context) {
     let stream = make(context, "FATES", "fates.>").await;
     let config = pull::Config {
         ack_wait: Duration::from_millis(300),
-        max_deliver: 3,
         ..Default::default()
     };
     let consumer = pull(&stream, "fates", config).await;
-    let next = async || {
-        let mut batch = consumer
-            .batch()
-            .max_messages(1)
-            .expires(PATIENCE)
-            .messages()
-            .await
-            .unwrap();
-        timeout(PATIENCE, batch.next()).await.unwrap().unwrap().unwrap()
-    };
     context
         .publish("fates.nak", "".into())
         .await
         .unwrap()
         .await
         .unwrap();
-    let first = next().await;
+    let first = next(&consumer).await;
     let asked = std::time::Instant::now();
     first
         .ack_with(AckKind::Nak(Some(Duration::from_millis(150))))
         .await
         .unwrap();
-    let second = next().await;
+    let second = next(&consumer).await;
     assert!(
         asked.elapsed() >= Duration::from_millis(140),
         "{:?}",
@@ -170,52 +170,67 @@ async fn nak_term_and_progress(context: &Context) {
         ),
         (2, 1)
     );
-    // Signs of life keep the message past its ack wait.
+    // Signs of life keep the message past its ack wait; the time that passes is what is tested.
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(150)).await;
         second.ack_with(AckKind::Progress).await.unwrap();
     }
     second.ack_with(AckKind::Term).await.unwrap();
     context
-        .publish("fates.max", "".into())
+        .publish("fates.next", "".into())
         .await
         .unwrap()
         .await
         .unwrap();
-    let client = context.client();
-    let mut advisories = client
-        .subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.FATES.fates")
+    let third = next(&consumer).await;
+    assert_eq!(
+        (
+            third.info().unwrap().delivered,
+            third.info().unwrap().stream_sequence
+        ),
+        (1, 2)
+    );
+    third.double_ack().await.unwrap();
+}
+
+/// A message that nobody acknowledges is given up, said so where another stream keeps it, and stays.
+async fn max_deliveries(context: &Context) {
+    let mut stream = make(context, "POISON", "poison.>").await;
+    let events = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.POISON.>";
+    let kept = make(context, "EVENTS", events).await;
+    let kept = pull(&kept, "events", pull::Config::default()).await;
+    let config = pull::Config {
+        ack_wait: Duration::from_millis(100),
+        max_deliver: 3,
+        ..Default::default()
+    };
+    let consumer = pull(&stream, "poisoned", config).await;
+    context
+        .publish("poison.x", "".into())
+        .await
+        .unwrap()
         .await
         .unwrap();
     for count in 1..=3 {
-        let message = next().await;
-        assert_eq!(
-            (
-                message.info().unwrap().stream_sequence,
-                message.info().unwrap().delivered
-            ),
-            (2, count)
-        );
+        assert_eq!(next(&consumer).await.info().unwrap().delivered, count);
     }
     // nats-server only notices with a request waiting.
-    let waiting = tokio::spawn({
-        let consumer = consumer.clone();
-        async move {
-            consumer
-                .batch()
-                .max_messages(1)
-                .expires(Duration::from_secs(2))
-                .messages()
-                .await
-        }
-    });
-    let advisory = timeout(PATIENCE, advisories.next()).await.unwrap().unwrap();
-    let advisory: serde_json::Value = serde_json::from_slice(&advisory.payload).unwrap();
+    let waiting = consumer
+        .batch()
+        .max_messages(1)
+        .expires(Duration::from_secs(2))
+        .messages()
+        .await
+        .unwrap();
+    let advisory: serde_json::Value = serde_json::from_slice(&next(&kept).await.payload).unwrap();
     assert_eq!(
         (&advisory["stream_seq"], &advisory["deliveries"]),
-        (&2.into(), &3.into())
+        (&1.into(), &3.into())
     );
-    drop(waiting.await.unwrap().unwrap());
+    drop(waiting);
+    assert_eq!(stream.info().await.unwrap().state.messages, 1);
+    context.delete_stream("POISON").await.unwrap();
+    context.delete_stream("EVENTS").await.unwrap();
 }
 
 async fn messages_stream(context: &Context) {

@@ -4,9 +4,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::{AckPolicy, Consumer, Pull, Status};
 use crate::jetstream::clock::Now;
+use crate::protocol::headers;
 use crate::protocol::write::decimal;
 use crate::router::{Message, Router, Wakes};
 use crate::store::{Loaded, Nanos, Seq, StreamStore};
+
+/// Publishers and other consumers get their turn in between.
+const DELIVERIES_PER_TURN: usize = 1024;
 
 /// What a delivery needs from its stream.
 pub struct Outlet<'a> {
@@ -22,13 +26,18 @@ pub struct Outlet<'a> {
 impl Consumer {
     /// Serves the waiting requests as far as there are messages, each in turn.
     pub fn deliver(&mut self, out: &mut Outlet<'_>) {
-        while !self.waiting.is_empty() {
+        self.has_more = false;
+        for _ in 0..DELIVERIES_PER_TURN {
+            if self.waiting.is_empty() {
+                return;
+            }
             let Some(message) = self.next_message(out) else {
                 self.end_no_wait_requests(out);
                 return;
             };
             self.hand_over(&message, out);
         }
+        self.has_more = true;
     }
 
     /// Gives `message` to the first request that takes it; without one it stays the next.
@@ -81,7 +90,7 @@ impl Consumer {
     fn on_delivered(&mut self, delivery: &crate::store::Delivery, left: u64, out: &Outlet<'_>) {
         let seq = delivery.stream_seq;
         if delivery.count > 1 {
-            self.redeliver.retain(|&other| other != seq);
+            self.redeliver.remove(seq);
         } else {
             self.cursor = seq + 1;
             self.num_pending = left;
@@ -97,12 +106,12 @@ impl Consumer {
 
     /// Redeliveries go first; new messages only while fewer than `max_ack_pending` are out.
     fn next_message(&mut self, out: &mut Outlet<'_>) -> Option<Loaded> {
-        while let Some(&seq) = self.redeliver.front() {
+        while let Some(seq) = self.redeliver.first() {
             let is_pending = self.progress.pending.contains_key(&seq);
             if let Some(message) = is_pending.then(|| load(seq, out)).flatten() {
                 return Some(message);
             }
-            self.redeliver.pop_front();
+            self.redeliver.remove(seq);
             self.settle(seq);
         }
         let room = usize::try_from(self.config.max_ack_pending)
@@ -223,8 +232,7 @@ fn headers_only(message: &Loaded) -> (usize, Bytes) {
     let payload_len = message.body.len() - message.header_len;
     let mut block = match message.header_len {
         0 => b"NATS/1.0\r\n".to_vec(),
-        // Without the blank line that closes the block.
-        len => message.body[..len - 2].to_vec(),
+        len => headers::open_block(&message.body[..len]).to_vec(),
     };
     block.extend_from_slice(format!("Nats-Msg-Size: {payload_len}\r\n\r\n").as_bytes());
     (block.len(), block.into())

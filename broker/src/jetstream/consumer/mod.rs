@@ -3,6 +3,7 @@
 pub mod delivery;
 pub mod progress;
 pub mod pull;
+mod redeliveries;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::subject::Filter;
 pub use delivery::Outlet;
 pub use progress::{Pair, Progress};
 pub use pull::{Pull, PullLimits, Status};
+use redeliveries::Redeliveries;
 
 #[derive(Debug)]
 pub struct Consumer {
@@ -37,9 +39,11 @@ pub struct Consumer {
     cursor: Seq,
     deadlines: Deadlines,
     /// Pending messages whose turn has come again.
-    redeliver: VecDeque<Seq>,
+    redeliver: Redeliveries,
     waiting: VecDeque<Pull>,
     last_used: u64,
+    /// The last turn ended before the work did.
+    has_more: bool,
     /// Deliveries made since [`Consumer::take_unlogged`].
     unlogged: Vec<Delivery>,
 }
@@ -74,9 +78,10 @@ impl Consumer {
             last_delivered: None,
             last_acked: None,
             deadlines: Deadlines::default(),
-            redeliver: VecDeque::new(),
+            redeliver: Redeliveries::default(),
             waiting: VecDeque::new(),
             last_used: now.steady,
+            has_more: false,
             unlogged: Vec::new(),
             id,
             config,
@@ -226,9 +231,7 @@ impl Consumer {
                 deliveries: count,
             });
         }
-        if !self.redeliver.contains(&seq) {
-            self.redeliver.push_back(seq);
-        }
+        self.redeliver.push(seq);
         None
     }
 
@@ -253,6 +256,9 @@ impl Consumer {
 
     /// When something is due next.
     pub fn wake_at(&self) -> Option<u64> {
+        if self.has_more {
+            return Some(0);
+        }
         let pulls = self
             .waiting
             .iter()

@@ -6,9 +6,9 @@ use super::Stream;
 use super::commit::Reply;
 use crate::jetstream::ack::Ack;
 use crate::jetstream::advisory::{self, Fate};
+use crate::jetstream::api;
 use crate::jetstream::clock::Now;
 use crate::jetstream::consumer::{GivenUp, delivery};
-use crate::router::Message;
 use crate::store::record::ConsumerId;
 use crate::store::{Record, Seq};
 
@@ -93,16 +93,9 @@ impl Stream {
         let now = self.around.clock.now();
         let (subject, body) =
             advisory::on_message(&self.config.name, &consumer.name, seq, deliveries, fate, now.wall);
-        let body = Bytes::from(body);
-        let message = Message {
-            subject: subject.as_bytes(),
-            reply: b"",
-            header_len: 0,
-            body: &body,
-            backing: &body,
-        };
+        let weight = body.len();
         self.around
-            .router
-            .publish(subject.as_bytes(), &message, &mut self.wakes);
+            .advisories
+            .push(api::Call::Advise { subject, body }, weight);
     }
 }

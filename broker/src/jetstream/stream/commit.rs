@@ -155,7 +155,7 @@ impl Stream {
     fn pub_ack(&self, seq: Seq, is_duplicate: bool) -> Vec<u8> {
         // By hand, because this is the busiest answer; the space before `true` is nats-server's.
         let duplicate = if is_duplicate { ",\"duplicate\": true" } else { "" };
-        format!("{{\"stream\":\"{}\",\"seq\":{seq}{duplicate}}}", self.config.name).into_bytes()
+        format!("{{\"stream\":{},\"seq\":{seq}{duplicate}}}", self.quoted_name).into_bytes()
     }
 
     fn pub_error(&self, error: &ApiError) -> Vec<u8> {

@@ -54,7 +54,7 @@ impl Stream {
         let mut block = match own {
             [] => b"NATS/1.0\r\n".to_vec(),
             // Original headers come first, without the blank line that closes them.
-            own => own[..own.len() - 2].to_vec(),
+            own => headers::open_block(own).to_vec(),
         };
         let subject = String::from_utf8_lossy(&message.subject);
         let place = format!(

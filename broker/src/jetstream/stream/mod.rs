@@ -19,11 +19,13 @@ use std::sync::mpsc::SyncSender;
 
 use bytes::Bytes;
 
+use super::api;
 use super::clock::{Clock, Now};
 use super::config::StreamConfig;
 use super::consumer::{Consumer, Outlet};
 use super::dedupe::Dedupe;
 use super::handle::StreamHandle;
+use super::inbox::Inbox;
 use super::info::StreamInfo;
 use crate::config::SyncPolicy;
 use crate::router::{Router, Wakes};
@@ -69,12 +71,16 @@ pub struct Surroundings {
     pub sync: SyncPolicy,
     pub server_name: Arc<str>,
     pub clock: Clock,
+    /// Takes events, because another stream may store them.
+    pub advisories: Arc<Inbox<api::Call>>,
 }
 
 pub struct Stream {
     handle: StreamHandle,
     directory: PathBuf,
     config: StreamConfig,
+    /// The name as JSON has it.
+    quoted_name: String,
     created: Nanos,
     around: Surroundings,
     store: StreamStore,
@@ -100,6 +106,7 @@ impl Stream {
     pub fn run(mut self) {
         let mut batch = Vec::new();
         let handle = self.handle.clone();
+        let _guard = handle.guard();
         while handle
             .inbox()
             .take(&mut batch, self.wake_at().map(|at| self.around.clock.instant(at)))
@@ -109,7 +116,6 @@ impl Stream {
                 self.apply(command, now);
             }
             if self.is_deleted {
-                handle.inbox().close();
                 break;
             }
             self.on_timers(now);

@@ -8,13 +8,15 @@ use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
 use crate::jetstream::config::Discard;
 use crate::protocol::headers;
-use crate::store::Seq;
 use crate::store::index::accounted_bytes;
+use crate::store::{Seq, frame, record};
 
 /// Ids are stored with a two-byte length, and nobody needs longer ones.
 const MESSAGE_ID_MAX: usize = 4096;
 /// Subjects are stored with a two-byte length; a control line is far shorter by default.
 const SUBJECT_MAX: usize = u16::MAX as usize;
+/// What one record of the log can hold besides the subject.
+const BODY_MAX: usize = frame::BODY_MAX - record::MESSAGE_OVERHEAD - SUBJECT_MAX;
 
 /// What becomes of a message that is not refused.
 enum Verdict {
@@ -61,9 +63,8 @@ impl Stream {
         now: Now,
     ) -> Result<Verdict, ApiError> {
         let size = headers.len() + payload.len();
-        if usize::try_from(self.config.max_msg_size).is_ok_and(|max| size > max)
-            || subject.len() > SUBJECT_MAX
-        {
+        let is_too_large = usize::try_from(self.config.max_msg_size).is_ok_and(|max| size > max);
+        if is_too_large || subject.len() > SUBJECT_MAX || size > BODY_MAX {
             return Err(api_error::MESSAGE_TOO_LARGE);
         }
         if !headers.is_empty()

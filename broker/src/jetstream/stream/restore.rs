@@ -156,6 +156,7 @@ pub fn open(directory: &Path, around: Surroundings) -> Result<(Stream, StreamHan
         handle: handle.clone(),
         directory: directory.to_owned(),
         created: meta.created,
+        quoted_name: serde_json::Value::from(meta.config.name.as_str()).to_string(),
         config: meta.config,
         dedupe: gathered.dedupe,
         next_consumer: gathered.next_consumer,
