@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use postroom::redact::for_log;
-use postroom::store::dead_letters::{Letter, Reason};
-use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError, Key, Spec, Verdict};
+use postroom::store::dead_letters::{self, Letter};
+use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError as _, Key, Spec, headers};
 use serde::{Deserialize, Serialize};
 
-use super::message::{self, MessageError, Outgoing};
-use super::smtp::{self, Deadlines, Login, Relay, SmtpError};
+use super::message::{self, Outgoing};
+use super::smtp::{self, Deadlines, Login, Relay};
+use super::verdict::{SendError, is_undecided, may_have_arrived, waits_for_ever};
 use crate::messages::{Failed, Send, Sent};
 use crate::tls::{Dialer, Endpoint};
 
-/// A relay or an account in trouble is asked again after this; the mails of the account wait, none is given up for it.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(60);
 /// RFC 5321 section 4.5.4.1 gives up after four to five days. It also bounds how long trouble may hold a mail back,
 /// so that each ends where a person can see it.
 const EXPIRY: Duration = Duration::from_secs(5 * 24 * 3600);
@@ -48,57 +47,6 @@ pub struct Outbound {
 pub struct SendMail {
     accounts: HashMap<String, Outbound>,
 }
-
-/// Why a mail was not sent, or nobody knows.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    #[error(transparent)]
-    Message(#[from] MessageError),
-    #[error("no account is called {0:?} here; add it to the configuration, then replay")]
-    UnknownAccount(String),
-    #[error(transparent)]
-    Smtp(SmtpError),
-    /// The policy of the account is to leave this to a person.
-    #[error("the relay may have the mail: an earlier try ended without an answer after the final dot")]
-    Held,
-    #[error("given up after five days: {0}")]
-    Expired(#[source] SmtpError),
-    #[error(transparent)]
-    Cx(#[from] CxError),
-}
-
-impl HandlerError for SendError {
-    const CAN_BE_AMBIGUOUS: bool = true;
-
-    fn verdict(&self) -> Verdict {
-        match self {
-            Self::Message(_) | Self::Held | Self::Expired(_) => Verdict::DeadLetter,
-            Self::UnknownAccount(_) => Verdict::Retry { after: None },
-            Self::Smtp(error) if error.is_unknown() => Verdict::Ambiguous,
-            Self::Smtp(error) if error.is_permanent() => Verdict::DeadLetter,
-            Self::Smtp(error) if waits_for_ever(error) => Verdict::Snooze(TROUBLE_PAUSE),
-            Self::Smtp(_) => Verdict::Retry { after: None },
-            Self::Cx(error) => error.verdict(),
-        }
-    }
-
-    fn class(&self) -> &'static str {
-        match self {
-            Self::Message(_) => "message",
-            Self::UnknownAccount(_) => "unknown_account",
-            Self::Smtp(error) if error.is_unknown() => "unknown",
-            Self::Smtp(error) if error.is_account_trouble() => "account",
-            Self::Smtp(error) if error.is_permanent() => "refused",
-            Self::Smtp(error) if error.code().is_some() => "deferred",
-            Self::Smtp(_) => "relay",
-            Self::Held => HELD,
-            Self::Expired(_) => "expired",
-            Self::Cx(error) => error.class(),
-        }
-    }
-}
-
-const HELD: &str = "held";
 
 impl SendMail {
     /// `accounts` by name.
@@ -139,13 +87,13 @@ impl SendMail {
         } = account;
         let relay = Relay::connect(endpoint, dialer, hello, login.as_ref(), *deadlines).await;
         let offer = relay
-            .map_err(SendError::Smtp)?
+            .map_err(SendError::of)?
             .offer(mail)
             .await
-            .map_err(SendError::Smtp)?;
+            .map_err(SendError::of)?;
         // From here to the verdict a crash leaves it open whether the mail went out, and the ledger must know.
         cx.begin_effect(&send.message_id).await?;
-        let (response, relay) = offer.deliver(&mail.bytes).await.map_err(SendError::Smtp)?;
+        let (response, relay) = offer.deliver(&mail.bytes).await.map_err(SendError::of)?;
         relay.quit().await;
         Ok(response)
     }
@@ -168,13 +116,13 @@ impl Handle<Send> for SendMail {
             .accounts
             .get(&send.account)
             .ok_or_else(|| SendError::UnknownAccount(send.account.clone()))?;
-        let unresolved = cx.unresolved_effect().is_some();
-        if unresolved && account.on_unknown == OnUnknown::Hold {
+        if cx.unresolved_effect().is_some() && account.on_unknown == OnUnknown::Hold {
             return Err(SendError::Held);
         }
+        let earlier = cx.unresolved_effect().is_some() || replays_a_doubt(cx).await?;
         let response = match self.transact(account, &send, &mail, cx).await {
             Ok(response) => response,
-            Err(error) => return Err(weighed(error, account, &send)),
+            Err(error) => return Err(weighed(error, account, &send, earlier)),
         };
         metrics::counter!("postroom_sends_total", "account" => send.account.clone(), "class" => "sent")
             .increment(1);
@@ -185,18 +133,14 @@ impl Handle<Send> for SendMail {
             message_id: send.message_id,
             response,
             attempts: u32::try_from(cx.attempt()).unwrap_or(u32::MAX),
-            resent_after_unknown: unresolved,
+            resent_after_unknown: earlier,
         };
         Ok(cx.publish(&sent).await?)
     }
 
     /// Tells the others, unless nobody can say that the mail did not arrive.
     async fn on_dead_letter(&self, send: &Send, letter: &Letter, cx: &mut Cx<'_>) -> Result<(), SendError> {
-        let undecided = matches!(
-            letter.reason,
-            Reason::UnknownEffect | Reason::KeyReused | Reason::Poison
-        );
-        if undecided || letter.error_class == HELD {
+        if is_undecided(letter) {
             return Ok(());
         }
         let (code, enhanced) = smtp::refusal_in(&letter.error).unzip();
@@ -213,17 +157,22 @@ impl Handle<Send> for SendMail {
     }
 }
 
-/// Nothing is wrong with the mail, so it loses no attempt: the account is not let in, or nobody answered.
-fn waits_for_ever(error: &SmtpError) -> bool {
-    let silent = error.code().is_none() && !error.is_unknown() && !error.is_permanent();
-    silent || error.is_account_trouble()
+/// Whether a person has sent a mail on its way again of which nobody knows that it did not arrive.
+async fn replays_a_doubt(cx: &Cx<'_>) -> Result<bool, CxError> {
+    let Some(id) = cx.headers().get(headers::REPLAY) else {
+        return Ok(false);
+    };
+    let mut tx = cx.store().read().await?;
+    Ok(dead_letters::find(&mut tx, id)
+        .await?
+        .is_some_and(|letter| may_have_arrived(&letter)))
 }
 
 /// Says aloud what a person must mend, and turns trouble that has lasted too long into an end.
-fn weighed(error: SendError, account: &Outbound, send: &Send) -> SendError {
+fn weighed(error: SendError, account: &Outbound, send: &Send, earlier: bool) -> SendError {
     metrics::counter!("postroom_sends_total", "account" => send.account.clone(), "class" => error.class())
         .increment(1);
-    let SendError::Smtp(trouble) = error else {
+    let SendError::Smtp { trouble, .. } = error else {
         return error;
     };
     if trouble.is_unknown() && account.on_unknown == OnUnknown::Hold {
@@ -235,52 +184,14 @@ fn weighed(error: SendError, account: &Outbound, send: &Send) -> SendError {
     }
     let age = Duration::try_from(Timestamp::now().duration_since(send.date)).unwrap_or_default();
     match waits_for_ever(&trouble) && age > EXPIRY {
-        true => SendError::Expired(trouble),
-        false => SendError::Smtp(trouble),
+        true => SendError::Expired { trouble, earlier },
+        false => SendError::Smtp { trouble, earlier },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::send::smtp::Phase;
-
-    #[test]
-    fn what_becomes_of_a_mail_that_was_not_sent() {
-        let refused = |phase, code| {
-            SendError::Smtp(SmtpError::Refused {
-                phase,
-                code,
-                enhanced: None,
-                text: String::new(),
-            })
-        };
-        let lost = |phase| {
-            SendError::Smtp(SmtpError::Lost {
-                phase,
-                what: String::new(),
-            })
-        };
-        let retry = Verdict::Retry { after: None };
-        let snooze = Verdict::Snooze(TROUBLE_PAUSE);
-        for (error, verdict, class) in [
-            (refused(Phase::Rcpt, 550), Verdict::DeadLetter, "refused"),
-            (refused(Phase::Rcpt, 450), retry, "deferred"),
-            (refused(Phase::Greeting, 421), retry, "deferred"),
-            (refused(Phase::Auth, 535), snooze, "account"),
-            (refused(Phase::Auth, 454), snooze, "account"),
-            (lost(Phase::Connect), snooze, "relay"),
-            (lost(Phase::Content), snooze, "relay"),
-            (
-                SendError::Smtp(SmtpError::Unknown { what: String::new() }),
-                Verdict::Ambiguous,
-                "unknown",
-            ),
-            (SendError::Held, Verdict::DeadLetter, "held"),
-        ] {
-            assert_eq!((error.verdict(), error.class()), (verdict, class), "{error}");
-        }
-    }
 
     #[test]
     fn the_spec_holds_what_it_promises() {

@@ -1,7 +1,8 @@
 //! `actions.send` → SMTP → `emails.sent` or `emails.failed`.
 //!
 //! ```text
-//! deliver   the handler: what each outcome means for the mail
+//! deliver   the handler
+//! verdict   what each way to fail means for the mail
 //! message   payload → bytes, the same every time; pure
 //! smtp      one transaction, step by step, with a verdict that tells sent, not sent and unknown apart
 //! ```
@@ -9,5 +10,7 @@
 mod deliver;
 pub mod message;
 pub mod smtp;
+mod verdict;
 
-pub use deliver::{OnUnknown, Outbound, SendError, SendMail};
+pub use deliver::{OnUnknown, Outbound, SendMail};
+pub use verdict::SendError;

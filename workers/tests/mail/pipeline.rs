@@ -1,5 +1,6 @@
 //! The road from mailbox to reply, and what becomes of mails that a relay does not take.
 
+use postroom::store::dead_letters;
 use postroom_workers::messages::{Mailbox, Send};
 use postroom_workers::send::smtp::Login;
 use postroom_workers::send::{OnUnknown, Outbound};
@@ -207,7 +208,11 @@ async fn a_lost_verdict_sends_the_same_bytes_again_and_says_so(on: On) {
 
 async fn a_lost_verdict_is_held_where_the_account_says_so(on: On) {
     let world = World::new(on).await;
-    let relay = Scripted::start(vec![then(takes_content(), &[Close])]).await;
+    let taken = then(
+        takes_content(),
+        &[Say("250 2.0.0 queued\r\n"), Hear("QUIT"), Say("221 bye\r\n")],
+    );
+    let relay = Scripted::start(vec![then(takes_content(), &[Close]), taken]).await;
     let held = Outbound {
         on_unknown: OnUnknown::Hold,
         ..outbound(relay.port)
@@ -224,13 +229,28 @@ async fn a_lost_verdict_is_held_where_the_account_says_so(on: On) {
         running.is_idle().await.unwrap().then_some(())
     })
     .await;
-    running.drain().await;
     let seen = world.seen.now();
     assert_eq!(
         (seen.sent.len(), seen.failed.len()),
         (0, 0),
         "nobody can say that it failed"
     );
+
+    // A person has asked the recipient, and sends it on its way again.
+    dead_letters::replay(&world.running(), &letters[0].id, "test")
+        .await
+        .unwrap();
+    let sent = world
+        .seen
+        .until(|seen| !seen.sent.is_empty())
+        .await
+        .sent
+        .remove(0);
+    assert!(
+        sent.resent_after_unknown,
+        "it may be the second copy, and says so: {sent:?}"
+    );
+    running.drain().await;
 }
 
 async fn a_refused_login_costs_no_mail_its_life(on: On) {

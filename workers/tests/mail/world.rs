@@ -1,7 +1,7 @@
 //! A pipeline of a test: a broker and a database of its own, the workers, and somebody who writes down what they say.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use postroom::store::dead_letters::{self, DeadLetter};
@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) blobs: BlobStore,
     pub(crate) seen: Seen,
+    /// That of the process that was made last: it has a relay, so what is written through it is published at once.
+    running: Mutex<Option<Store>>,
     settings: Settings,
     // Dropped last, in this order.
     _broker: AnyBroker,
@@ -102,6 +104,7 @@ impl World {
             store: Store::open(&database_url).await.unwrap(),
             blobs: BlobStore::open(dir.path().join("blobs")).unwrap(),
             seen: Seen(Arc::new(watch::Sender::new(Published::default()))),
+            running: Mutex::new(None),
             settings: Settings {
                 nats_url,
                 database_url,
@@ -115,12 +118,16 @@ impl World {
     /// A process without workers of its own, which writes down what the others publish.
     pub(crate) async fn app(&self) -> App {
         let seen = || self.seen.clone();
-        App::connect(self.settings.clone())
-            .await
-            .unwrap()
-            .handler_with(Spec::<NewMail>::new("see-mails"), seen())
+        let app = App::connect(self.settings.clone()).await.unwrap();
+        *self.running.lock().unwrap() = Some(app.store().clone());
+        app.handler_with(Spec::<NewMail>::new("see-mails"), seen())
             .handler_with(Spec::<Sent>::new("see-sent"), seen())
             .handler_with(Spec::<Failed>::new("see-failed"), seen())
+    }
+
+    /// The store of a running process.
+    pub(crate) fn running(&self) -> Store {
+        self.running.lock().unwrap().clone().expect("a process was made")
     }
 
     /// A process that watches the user's INBOX.
@@ -185,7 +192,7 @@ impl World {
 
     /// Puts something into the outbox, as a program of the user would.
     pub(crate) async fn publish(&self, send: &Send) {
-        let mut tx = self.store.begin().await.unwrap();
+        let mut tx = self.running().begin().await.unwrap();
         tx.publish(send).await.unwrap();
         tx.commit().await.unwrap();
     }

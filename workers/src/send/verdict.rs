@@ -1,0 +1,178 @@
+//! What each way to fail means for the mail.
+
+use std::time::Duration;
+
+use postroom::store::dead_letters::{DeadLetter, Letter, Reason};
+use postroom::{CxError, HandlerError, Verdict};
+
+use super::message::MessageError;
+use super::smtp::SmtpError;
+
+/// A relay or an account in trouble is asked again after this; the mails of the account wait, none is given up for it.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why a mail was not sent, or nobody knows.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    #[error("no account is called {0:?} here; add it to the configuration, then replay")]
+    UnknownAccount(String),
+    #[error("{trouble}{}", and_earlier(*.earlier))]
+    Smtp {
+        #[source]
+        trouble: SmtpError,
+        /// An earlier try ended without an answer after the final dot.
+        earlier: bool,
+    },
+    /// The policy of the account is to leave this to a person.
+    #[error("the relay may have the mail: a try ended without an answer after the final dot")]
+    Held,
+    #[error("given up after five days: {trouble}{}", and_earlier(*.earlier))]
+    Expired {
+        #[source]
+        trouble: SmtpError,
+        earlier: bool,
+    },
+    #[error(transparent)]
+    Cx(#[from] CxError),
+}
+
+fn and_earlier(earlier: bool) -> &'static str {
+    if earlier {
+        "; an earlier try ended without an answer, so the mail may have arrived"
+    } else {
+        ""
+    }
+}
+
+const HELD: &str = "held";
+const UNKNOWN: &str = "unknown";
+const AFTER_UNKNOWN: &str = "after_unknown";
+
+impl SendError {
+    pub(super) fn of(trouble: SmtpError) -> Self {
+        Self::Smtp {
+            trouble,
+            earlier: false,
+        }
+    }
+}
+
+impl HandlerError for SendError {
+    const CAN_BE_AMBIGUOUS: bool = true;
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Message(_) | Self::Held | Self::Expired { .. } => Verdict::DeadLetter,
+            Self::UnknownAccount(_) => Verdict::Retry { after: None },
+            Self::Smtp { trouble, .. } if trouble.is_unknown() => Verdict::Ambiguous,
+            Self::Smtp { trouble, .. } if trouble.is_permanent() => Verdict::DeadLetter,
+            Self::Smtp { trouble, .. } if waits_for_ever(trouble) => Verdict::Snooze(TROUBLE_PAUSE),
+            Self::Smtp { .. } => Verdict::Retry { after: None },
+            Self::Cx(error) => error.verdict(),
+        }
+    }
+
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Message(_) => "message",
+            Self::UnknownAccount(_) => "unknown_account",
+            Self::Smtp { trouble, .. } if trouble.is_unknown() => UNKNOWN,
+            Self::Smtp { earlier: true, .. } | Self::Expired { earlier: true, .. } => AFTER_UNKNOWN,
+            Self::Smtp { trouble, .. } if trouble.is_account_trouble() => "account",
+            Self::Smtp { trouble, .. } if trouble.is_permanent() => "refused",
+            Self::Smtp { trouble, .. } if trouble.code().is_some() => "deferred",
+            Self::Smtp { .. } => "relay",
+            Self::Held => HELD,
+            Self::Expired { .. } => "expired",
+            Self::Cx(error) => error.class(),
+        }
+    }
+}
+
+/// Nothing is wrong with the mail, so it loses no attempt: the account is not let in, or nobody answered.
+pub(super) fn waits_for_ever(trouble: &SmtpError) -> bool {
+    let silent = trouble.code().is_none() && !trouble.is_unknown() && !trouble.is_permanent();
+    silent || trouble.is_account_trouble()
+}
+
+/// Whether a mail that is about to be dead-lettered may have arrived, so that nobody may call it failed.
+pub(super) fn is_undecided(letter: &Letter) -> bool {
+    matches!(
+        letter.reason,
+        Reason::UnknownEffect | Reason::KeyReused | Reason::Poison
+    ) || letter.error_class == HELD
+}
+
+/// Whether the mail of this letter may have arrived before it died. A replay of it is a second copy then, and has to
+/// say so: the ledger of the replay begins anew and does not know.
+pub(super) fn may_have_arrived(letter: &DeadLetter) -> bool {
+    /// Failures that leave it open what the relay has; the framework's own words among them.
+    const OPEN: [&str; 6] = [HELD, UNKNOWN, AFTER_UNKNOWN, "timeout", "panic", "crash"];
+    let by_reason = [Reason::UnknownEffect, Reason::Poison]
+        .iter()
+        .any(|reason| letter.reason == reason.as_str());
+    let by_class = OPEN.contains(&letter.error_class.as_str());
+    // History is JSON of our own making: a class is a whole quoted word in it.
+    let by_history = OPEN
+        .iter()
+        .any(|class| letter.history.contains(&format!("\"class\":\"{class}\"")));
+    by_reason || by_class || by_history
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::send::smtp::Phase;
+
+    #[test]
+    fn what_becomes_of_a_mail_that_was_not_sent() {
+        let refused = |phase, code| {
+            SendError::of(SmtpError::Refused {
+                phase,
+                code,
+                enhanced: None,
+                text: String::new(),
+            })
+        };
+        let lost = |phase| {
+            SendError::of(SmtpError::Lost {
+                phase,
+                what: String::new(),
+            })
+        };
+        let after = |error| match error {
+            SendError::Smtp { trouble, .. } => SendError::Smtp {
+                trouble,
+                earlier: true,
+            },
+            other => other,
+        };
+        let retry = Verdict::Retry { after: None };
+        let snooze = Verdict::Snooze(TROUBLE_PAUSE);
+        for (error, verdict, class) in [
+            (refused(Phase::Rcpt, 550), Verdict::DeadLetter, "refused"),
+            (refused(Phase::Rcpt, 450), retry, "deferred"),
+            (refused(Phase::Greeting, 421), retry, "deferred"),
+            (refused(Phase::Auth, 535), snooze, "account"),
+            (refused(Phase::Auth, 454), snooze, "account"),
+            (lost(Phase::Connect), snooze, "relay"),
+            (lost(Phase::Content), snooze, "relay"),
+            (
+                after(refused(Phase::Rcpt, 550)),
+                Verdict::DeadLetter,
+                "after_unknown",
+            ),
+            (after(lost(Phase::Connect)), snooze, "after_unknown"),
+            (
+                SendError::of(SmtpError::Unknown { what: String::new() }),
+                Verdict::Ambiguous,
+                "unknown",
+            ),
+            (SendError::Held, Verdict::DeadLetter, "held"),
+        ] {
+            assert_eq!((error.verdict(), error.class()), (verdict, class), "{error}");
+        }
+    }
+}
