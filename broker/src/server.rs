@@ -79,7 +79,10 @@ impl Broker {
     pub async fn start(config: Config) -> Result<Broker, StartError> {
         let listener = listen(config.listen).await?;
         let monitoring = match config.monitoring {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => {
+                let listener = listen(address).await?;
+                Some((local_address(&listener, address)?, listener))
+            }
             None => None,
         };
         let address = local_address(&listener, config.listen)?;
@@ -101,14 +104,10 @@ impl Broker {
             clients: Mutex::default(),
         });
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let monitoring = match monitoring {
-            Some(listener) => {
-                let address = local_address(&listener, address)?;
-                tasks.spawn(monitor::serve(listener, Arc::clone(&shared), shutdown.clone()));
-                Some(address)
-            }
-            None => None,
-        };
+        let monitoring = monitoring.map(|(address, listener)| {
+            tasks.spawn(monitor::serve(listener, Arc::clone(&shared), shutdown.clone()));
+            address
+        });
         let accepting = accept_loop(listener, Arc::clone(&shared), shutdown.clone(), tasks.clone());
         tasks.spawn(accepting);
         Ok(Broker {

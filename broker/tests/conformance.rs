@@ -12,9 +12,11 @@ async fn check(program: &str) {
     let server = Server::start(program, store.path(), None);
     suite::core::check(&server.url()).await;
     suite::jetstream::check(&server.url()).await;
+    suite::limits::check(&server.url()).await;
     suite::api::check(server.address);
     suite::protocol::check(server.address);
     assert!(server.terminate());
+    suite::restart::check(program, store.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

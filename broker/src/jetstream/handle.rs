@@ -104,13 +104,13 @@ impl StreamHandle {
     }
 }
 
-/// Closes the stream's inbox when its thread ends.
+/// Gives up the stream's inbox when its thread ends.
 #[derive(Debug)]
 pub(super) struct ThreadGuard(StreamHandle);
 
 impl Drop for ThreadGuard {
     fn drop(&mut self) {
-        self.0.inbox().close();
+        self.0.inbox().abandon();
         if std::thread::panicking() {
             tracing::error!(
                 stream = self.0.name(),

@@ -67,6 +67,13 @@ impl<T> Inbox<T> {
         self.room.notify_waiters();
     }
 
+    /// Nobody will take anything any more: what waits is dropped, and with it what others wait for.
+    pub fn abandon(&self) {
+        self.close();
+        let waiting = std::mem::take(&mut self.lock().queue);
+        drop(waiting);
+    }
+
     pub fn is_congested(&self) -> bool {
         let state = self.lock();
         !state.is_closed && state.bytes > CONGESTED_BYTES

@@ -5,6 +5,8 @@
 pub(crate) mod api;
 pub(crate) mod core;
 pub(crate) mod jetstream;
+pub(crate) mod limits;
 pub(crate) mod protocol;
 pub(crate) mod raw;
+pub(crate) mod restart;
 pub(crate) mod server;
