@@ -4,7 +4,7 @@
 //! All of it lies in plain files under one directory and survives a `kill -9` at any moment. It speaks no TLS and is
 //! meant for loopback and test networks.
 //!
-//! From the sockets inwards: [`server`] accepts, `imap` and `smtp` talk, `store` holds `folder`s and the sent box,
+//! From the sockets inwards: `server` accepts, `imap` and `smtp` talk, `store` holds `folder`s and the sent box,
 //! `disk` makes writes durable; `fault` is what can go wrong on demand, `faults` counts how often it has.
 
 mod config;
