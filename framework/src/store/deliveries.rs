@@ -35,7 +35,7 @@ pub struct FailedAttempt {
     pub error: String,
 }
 
-/// What a [`claim`] found.
+/// What a claim found.
 #[derive(Debug)]
 pub enum Claim {
     /// The work is ours.
