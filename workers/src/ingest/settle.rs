@@ -8,7 +8,7 @@ use postroom::{CancellationToken, Tx};
 
 use super::error::IngestError;
 use super::found::{self, Found};
-use super::imap::{Fetched, Session};
+use super::imap::{Fetched, ImapError, Session};
 use super::lease::Lease;
 use super::watch::Ingest;
 use crate::messages::{BlobRef, NewMail, UnreadableMail};
@@ -75,6 +75,13 @@ pub(super) async fn work_off(
                     left = true;
                 }
                 Err(error) => {
+                    // A full disk or an absent database is not this mail's fault.
+                    begun -= usize::from(!matches!(error, IngestError::Imap(_)));
+                    if let IngestError::Imap(ImapError::TooLarge { .. }) = error {
+                        let found = found(&place, checkpoint, Timestamp::now());
+                        let what = What::Unreadable(found.unreadable(None, error.to_string()));
+                        findings.push(Finding { place, what });
+                    }
                     trouble = Some(error);
                     break;
                 }

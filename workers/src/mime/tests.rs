@@ -179,3 +179,38 @@ fn damaged_bytes_never_panic() {
         }
     }
 }
+
+#[test]
+fn no_mail_makes_an_event_that_is_too_large_for_the_broker() {
+    /// What a NATS server takes by default.
+    const MAX_PAYLOAD: usize = 1024 * 1024;
+    let quotes = "\\\"".repeat(150);
+    let people: String = (0..400)
+        .map(|n| format!(" \"{quotes}\" <{}{n}@example.org>,\r\n", "é".repeat(100)))
+        .collect();
+    let ids: String = (0..400)
+        .map(|n| format!(" <{n}{}@x>\r\n", "\"".repeat(480)))
+        .collect();
+    let parts: String = (0..400)
+        .map(|_| format!("--b\r\nContent-Disposition: attachment; filename=\"{quotes}\"\r\n\r\nx\r\n"))
+        .collect();
+    let header = format!("From: a@x.org\r\nReply-To:{people}To:{people}Cc:{people}Subject: {quotes}\r\n");
+    let text = "\"\\\u{2028}".repeat(MAX_TEXT_BYTES);
+    let mail = summary(&format!(
+        "{header}References:\r\n{ids}Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n{text}\r\n{parts}--b--\r\n"
+    ));
+    assert_eq!(
+        (mail.to.len(), mail.cc.len(), mail.attachments.len()),
+        (MAX_LISTED, MAX_LISTED, MAX_LISTED)
+    );
+    assert!(mail.references.len() > 10 && mail.text_truncated);
+    let size = [
+        serde_json::to_vec(&(&mail.reply_to, &mail.to, &mail.cc)),
+        serde_json::to_vec(&(&mail.references, &mail.in_reply_to, &mail.message_id)),
+        serde_json::to_vec(&(&mail.text, &mail.subject, &mail.attachments)),
+    ]
+    .map(|json| json.unwrap().len())
+    .iter()
+    .sum::<usize>();
+    assert!(size < MAX_PAYLOAD * 3 / 4, "{size}");
+}

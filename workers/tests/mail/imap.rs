@@ -259,7 +259,7 @@ async fn mail_that_is_announced_before_the_go_ahead_ends_idle_at_once() {
         Hear("IDLE"),
         Say("* 3 EXISTS\r\n+ idling\r\n"),
         Hear("DONE"),
-        Say("p6 OK\r\n"),
+        Say("% OK\r\n"),
         Hang,
     ];
     let (mut session, _server) = selected(&script).await;
@@ -294,4 +294,18 @@ async fn bytes_that_crash_the_parser_end_the_connection_and_no_more() {
     assert!(matches!(session.noop().await, Err(ImapError::Protocol { .. })));
     let (mut session, _server) = selected(&[Hear("NOOP"), Say("what is this\r\n% OK\r\n"), Hang]).await;
     assert!(matches!(session.noop().await, Err(ImapError::Protocol { .. })));
+}
+
+#[tokio::test]
+async fn a_server_cannot_overflow_the_stack_or_fill_the_memory() {
+    // Parentheses by which the parser alone would end the process.
+    let deep: &'static str = format!("* 1 FETCH {}\r\n% OK\r\n", "(".repeat(100_000)).leak();
+    let (mut session, _server) = selected(&[Hear("NOOP"), Say(deep), Hang]).await;
+    assert!(matches!(session.noop().await, Err(ImapError::Protocol { .. })));
+    let huge = "* 1 FETCH (UID 1 BODY[] {536000000}\r\n";
+    let (mut session, _server) = selected(&[Hear("UID FETCH"), Say(huge), Hang]).await;
+    assert!(matches!(
+        session.fetch(1).await,
+        Err(ImapError::TooLarge { size: 536_000_000 })
+    ));
 }

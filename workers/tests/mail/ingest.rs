@@ -2,16 +2,21 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use postroom::store::dead_letters::{self, Replay};
 use postroom_workers::blob::hash;
+use postroom_workers::ingest::Reparse;
 use postroom_workers::messages::UnreadableMail;
 use postroom_workers::mime::MAX_NESTING;
 use postroom_workers::store::mails::{self, Kept, Place, State};
+use postroom_workers::tls::Security;
 use uuid::Uuid;
 
+use crate::servers::Script::{Hang, Hear, Say, WhileIdle};
+use crate::servers::{Dovecot, Script, Scripted};
 use crate::world::{On, World, eventually, everywhere};
-use crate::{DOVECOT, servers::Dovecot};
+use crate::{DOVECOT, endpoint};
 
 everywhere!(
     mails_that_are_there_and_mails_that_come_are_announced_once,
@@ -19,6 +24,8 @@ everywhere!(
     a_mail_that_cannot_be_read_is_a_dead_letter_and_can_be_read_again,
     two_processes_share_one_mailbox_by_taking_turns,
     cut_connections_and_crashes_lose_nothing,
+    a_mail_that_the_server_never_gives_out_does_not_stop_the_others,
+    a_server_that_dies_and_comes_back_loses_nothing,
 );
 
 fn mail(n: usize) -> Vec<u8> {
@@ -225,4 +232,100 @@ async fn cut_connections_and_crashes_lose_nothing(on: On) {
     let events: HashSet<Uuid> = world.seen.now().mails.iter().map(|mail| mail.event_id).collect();
     assert_eq!(events.len(), MAILS, "one event for each mail");
     assert_eq!(world.dead_letters().await.len(), 0);
+}
+
+/// A server that lists two mails, and refuses the first one so many times.
+fn refusing(times: usize) -> Vec<Script> {
+    const SECOND: &str = "* 2 FETCH (UID 2 BODY[] {58}\r\nFrom: a@example.org\r\nMessage-ID: <2@example.org>\r\n\r\nbody\r\n)\r\n% OK\r\n";
+    let mut script = vec![
+        Say("* OK ready\r\n"),
+        Hear("CAPABILITY"),
+        Say("* CAPABILITY IMAP4rev1 IDLE AUTH=PLAIN\r\n% OK\r\n"),
+        Hear("AUTHENTICATE PLAIN"),
+        Say("+ \r\n"),
+        Hear(""),
+        Say("p2 OK\r\n"),
+        Hear("CAPABILITY"),
+        Say("* CAPABILITY IMAP4rev1 IDLE\r\n% OK\r\n"),
+        Hear("SELECT"),
+        Say("* 2 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 3] ok\r\n% OK\r\n"),
+        Hear("UID SEARCH UID 1:*"),
+        Say("* SEARCH 1 2\r\n% OK\r\n"),
+        Hear("UID FETCH 1 "),
+        Say("% NO [UNAVAILABLE] not now\r\n"),
+        Hear("UID FETCH 2 "),
+        Say(SECOND),
+    ];
+    for _ in 1..times {
+        script.extend([Hear("IDLE"), Say("+ \r\n"), Hear("DONE"), Say("% OK\r\n")]);
+        script.extend([Hear("UID SEARCH UID 3:*"), Say("* SEARCH 2\r\n% OK\r\n")]);
+        script.extend([Hear("UID FETCH 1 "), Say("% NO [UNAVAILABLE] not now\r\n")]);
+    }
+    script
+}
+
+async fn a_mail_that_the_server_never_gives_out_does_not_stop_the_others(on: On) {
+    /// As often as ingest tries.
+    const TRIES: usize = 10;
+    const FIRST: &str = "* 1 FETCH (UID 1 BODY[] {52}\r\nFrom: a@example.org\r\nMessage-ID: <1@example.org>\r\n\r\n)\r\n% OK\r\n";
+    let world = World::new(on).await;
+    let mut script = refusing(TRIES);
+    let round = [
+        Hear("IDLE"),
+        Say("+ \r\n"),
+        Hear("DONE"),
+        Say("% OK\r\n"),
+        Hear("UID SEARCH UID 3:*"),
+        Say("* SEARCH 2\r\n% OK\r\n"),
+    ];
+    // The round in which it is given up; the one after the replay, in which it is fetched at last.
+    script.extend(round.clone());
+    script.push(WhileIdle("UID FETCH 1 "));
+    script.extend([Say(FIRST), Hang]);
+    let server = Scripted::start(vec![script]).await;
+    let app = world.app().await.handler(Reparse::new(world.blobs.clone()));
+    let mut watched = world.watched("u", endpoint(server.port, Security::None));
+    watched.pace.idle = Duration::from_millis(10);
+    let ingest = world.ingest_of(&app, watched);
+    let running = app.service(|stop| ingest.run(stop)).start().await.unwrap();
+
+    world.states_until(&[("dead", 1), ("published", 1)]).await;
+    let letters = world.dead_letters().await;
+    assert_eq!(
+        (letters.len(), letters[0].error_class.as_str()),
+        (1, "NotFetched"),
+        "{letters:?}"
+    );
+    assert_eq!(
+        dead_letters::replay(&world.running(), &letters[0].id, "test")
+            .await
+            .unwrap(),
+        Replay::Begun
+    );
+    world.states_until(&[("published", 2)]).await;
+    world
+        .dead_letters_until(|letters| letters[0].state == "replayed")
+        .await;
+    server.stop();
+    running.drain().await;
+}
+
+async fn a_server_that_dies_and_comes_back_loses_nothing(on: On) {
+    let world = World::new(on).await;
+    let mut dovecot = tokio::task::spawn_blocking(Dovecot::start).await.unwrap();
+    let imap = endpoint(dovecot.imap, Security::None);
+    let running = world.watching_at("desk@example.test", imap).await;
+    for round in 0..3 {
+        dovecot = tokio::task::spawn_blocking(move || {
+            (round * 10..round * 10 + 10).for_each(|n| dovecot.save("desk@example.test", &mail(n)));
+            dovecot.restart();
+            dovecot
+        })
+        .await
+        .unwrap();
+    }
+    world.seen.until(|seen| seen.mails.len() >= 30).await;
+    running.drain().await;
+    assert_eq!(announced(&world).len(), 30);
+    world.states_until(&[("published", 30)]).await;
 }

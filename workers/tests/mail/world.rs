@@ -142,8 +142,16 @@ impl World {
         app.service(|stop| ingest.run(stop)).start().await.unwrap()
     }
 
-    pub(crate) fn ingest(&self, app: &App, user: &str, endpoint: Endpoint) -> Ingest {
-        let watched = Watched {
+    fn ingest(&self, app: &App, user: &str, endpoint: Endpoint) -> Ingest {
+        self.ingest_of(app, self.watched(user, endpoint))
+    }
+
+    pub(crate) fn ingest_of(&self, app: &App, watched: Watched) -> Ingest {
+        Ingest::new(watched, app.store().clone(), self.blobs.clone(), dialer())
+    }
+
+    pub(crate) fn watched(&self, user: &str, endpoint: Endpoint) -> Watched {
+        Watched {
             account: "help".into(),
             mailbox: "INBOX".into(),
             endpoint,
@@ -156,8 +164,7 @@ impl World {
                 refused: Duration::from_millis(100),
                 ..Pace::default()
             },
-        };
-        Ingest::new(watched, app.store().clone(), self.blobs.clone(), dialer())
+        }
     }
 
     /// A process that sends, to a relay of the test's choice.

@@ -10,10 +10,12 @@ use tokio::task::JoinHandle;
 pub(crate) enum Script {
     /// Says this, line ends included.
     Say(&'static str),
-    /// Waits for a line that contains this. The tag of the last line replaces `%` in what is said afterwards.
+    /// Waits for a line that contains this. The tag of the last line that has one replaces `%` in what is said then.
     Hear(&'static str),
     /// Reads the content of a mail, up to and with the final dot.
     HearContent,
+    /// Answers rounds of IDLE, DONE and an empty UID SEARCH until a line contains this.
+    WhileIdle(&'static str),
     /// Closes the connection.
     Close,
     /// Says nothing more, and keeps the connection.
@@ -72,7 +74,9 @@ async fn follow(stream: TcpStream, script: Vec<Script>, heard: &mut Vec<String>)
                 let mut line = String::new();
                 stream.read_line(&mut line).await.expect("the client speaks");
                 assert!(line.contains(wanted), "expected {wanted:?}, heard {line:?}");
-                tag = line.split(' ').next().unwrap_or_default().trim_end().to_owned();
+                if let Some((first, _)) = line.split_once(' ') {
+                    tag = first.to_owned();
+                }
                 heard.push(line);
             }
             Script::HearContent => {
@@ -82,6 +86,24 @@ async fn follow(stream: TcpStream, script: Vec<Script>, heard: &mut Vec<String>)
                 }
                 heard.push(String::from_utf8_lossy(&content).into_owned());
             }
+            Script::WhileIdle(wanted) => loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).await.expect("the client speaks");
+                if let Some((first, _)) = line.split_once(' ') {
+                    first.clone_into(&mut tag);
+                }
+                let answer = match line.trim_end() {
+                    line if line.contains(wanted) => break,
+                    line if line.ends_with("IDLE") => "+ \r\n".to_owned(),
+                    line if line.contains("UID SEARCH") => format!("* SEARCH\r\n{tag} OK\r\n"),
+                    _ => format!("{tag} OK\r\n"),
+                };
+                stream
+                    .get_mut()
+                    .write_all(answer.as_bytes())
+                    .await
+                    .expect("the client listens");
+            },
             Script::Close => return,
             Script::Hang => std::future::pending().await,
         }

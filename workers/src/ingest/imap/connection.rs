@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::command::Command;
 use super::error::{ImapError, Refusal};
+use super::guard::{Excess, Guarded};
 use super::line::{Line, State, TaggedStatus, clip};
 use crate::tls::{Dialer, Endpoint, MailStream, Security};
 
@@ -31,7 +32,7 @@ pub struct Answer {
 /// One connection, before or after login.
 #[derive(Debug)]
 pub struct Connection {
-    client: Client<MailStream>,
+    client: Client<Guarded<MailStream>>,
     tags: u32,
     /// EXISTS or RECENT was seen since [`Connection::take_changed`], whatever command it came with.
     changed: bool,
@@ -59,7 +60,7 @@ impl Connection {
         }
         connection.run(Command::new("STARTTLS"), CONNECT_DEADLINE).await?;
         // Whatever the server sent in plain text after its OK is dropped with the old buffer: it could be forged.
-        match connection.client.into_inner() {
+        match connection.client.into_inner().into_inner() {
             MailStream::Plain(stream) => Ok(Self::over(dialer.upgrade(stream, &endpoint.host).await?)),
             stream @ MailStream::Tls(_) => Ok(Self::over(stream)),
         }
@@ -67,7 +68,7 @@ impl Connection {
 
     fn over(stream: MailStream) -> Self {
         Self {
-            client: Client::new(stream),
+            client: Client::new(Guarded::new(stream)),
             tags: 0,
             changed: false,
             broken: false,
@@ -255,6 +256,10 @@ pub(super) fn unexpected(command: &'static str, line: &Line) -> ImapError {
 
 fn read_failure(command: &'static str, source: std::io::Error) -> ImapError {
     use std::io::ErrorKind::{Other, UnexpectedEof};
+    let excess = source.get_ref().and_then(|inner| inner.downcast_ref::<Excess>());
+    if let Some(&Excess::Literal(size)) = excess {
+        return ImapError::TooLarge { size };
+    }
     match source.kind() {
         UnexpectedEof => ImapError::Closed { command },
         // The codec reports what it cannot parse, and literals beyond its limit, as `Other`.

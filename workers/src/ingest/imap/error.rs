@@ -30,6 +30,8 @@ pub enum ImapError {
     },
     #[error("the server lists mail {uid} but gives no body for it")]
     NoBody { uid: u32 },
+    #[error("the server announces {size} bytes, more than are taken")]
+    TooLarge { size: u64 },
     #[error("the server said goodbye during {command}: {text}")]
     Bye { command: &'static str, text: String },
     #[error("the server closed the connection during {command}")]

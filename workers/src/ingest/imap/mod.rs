@@ -4,6 +4,7 @@
 //! command     arguments that stay arguments, pure
 //! connection  the socket: answers complete by their tagged line, deadlines
 //! line        what a server says, reduced to what matters here
+//! guard       bounds on what a server may say
 //! idle        waiting for news
 //! error       what can fail, and whose fault it is
 //! ```
@@ -14,6 +15,7 @@
 mod command;
 mod connection;
 mod error;
+mod guard;
 mod idle;
 mod line;
 
