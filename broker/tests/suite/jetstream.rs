@@ -175,7 +175,17 @@ async fn nak_term_and_progress(context: &Context) {
         tokio::time::sleep(Duration::from_millis(150)).await;
         second.ack_with(AckKind::Progress).await.unwrap();
     }
+    let events = "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.FATES.fates";
+    let mut events = context.client().subscribe(events).await.unwrap();
+    context.client().flush().await.unwrap();
     second.ack_with(AckKind::Term).await.unwrap();
+    let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
+    let event: serde_json::Value = serde_json::from_slice(&event.payload).unwrap();
+    assert_eq!(event["type"], "io.nats.jetstream.advisory.v1.terminated");
+    assert_eq!(
+        (&event["stream_seq"], &event["deliveries"]),
+        (&1.into(), &2.into())
+    );
     context
         .publish("fates.next", "".into())
         .await

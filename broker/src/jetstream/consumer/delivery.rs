@@ -7,10 +7,13 @@ use crate::jetstream::clock::Now;
 use crate::protocol::headers;
 use crate::protocol::write::decimal;
 use crate::router::{Message, Router, Wakes};
-use crate::store::{Loaded, Nanos, Seq, StreamStore};
+use crate::store::{Delivery, Loaded, Nanos, Seq, StoreError, StreamStore};
 
 /// Publishers and other consumers get their turn in between.
 const DELIVERIES_PER_TURN: usize = 1024;
+
+/// How long a request is passed over whose client does not keep up: sending on would get it cut off.
+const CONGESTION_PAUSE_NANOS: u64 = 2_000_000;
 
 /// What a delivery needs from its stream.
 pub struct Outlet<'a> {
@@ -23,25 +26,34 @@ pub struct Outlet<'a> {
     pub now: Now,
 }
 
+/// What there is to deliver.
+enum Next {
+    Message(Loaded),
+    Nothing,
+    /// There is something, but the disk does not give it now.
+    Unreadable,
+}
+
 impl Consumer {
     /// Serves the waiting requests as far as there are messages, each in turn.
     pub fn deliver(&mut self, out: &mut Outlet<'_>) {
         self.has_more = false;
+        self.end_pauses(out.now.steady);
         for _ in 0..DELIVERIES_PER_TURN {
             if self.waiting.is_empty() {
                 return;
             }
-            let Some(message) = self.next_message(out) else {
-                self.end_no_wait_requests(out);
-                return;
-            };
-            self.hand_over(&message, out);
+            match self.next_message(out) {
+                Next::Message(message) if self.hand_over(&message, out) => {}
+                Next::Message(_) | Next::Unreadable => return,
+                Next::Nothing => return self.end_no_wait_requests(out),
+            }
         }
         self.has_more = true;
     }
 
-    /// Gives `message` to the first request that takes it; without one it stays the next.
-    fn hand_over(&mut self, message: &Loaded, out: &mut Outlet<'_>) {
+    /// Gives `message` to the first request that takes it; false if there was none, and it stays the next.
+    fn hand_over(&mut self, message: &Loaded, out: &mut Outlet<'_>) -> bool {
         let delivery = self.progress.next_delivery(message.seq, out.now.wall);
         let is_first = delivery.count == 1;
         let left = self.num_pending - u64::from(is_first && self.num_pending > 0);
@@ -54,7 +66,14 @@ impl Consumer {
             left,
         );
         let size = (message.subject.len() + ack.len() + message.body.len()) as u64;
-        while let Some(mut pull) = self.waiting.pop_front() {
+        for _ in 0..self.waiting.len() {
+            let Some(mut pull) = self.waiting.pop_front() else {
+                break;
+            };
+            if pull.paused_until.is_some() {
+                self.waiting.push_back(pull);
+                continue;
+            }
             if pull.is_expired(out.now.steady) {
                 send_status(&pull, &pull.timeout(), out);
                 continue;
@@ -71,6 +90,8 @@ impl Consumer {
                 );
                 continue;
             }
+            // What others were sent before says nothing about this client.
+            out.wakes.take_congested();
             if !self.send(&pull, message, &ack, out) {
                 // Nobody listens on its inbox any more.
                 continue;
@@ -79,15 +100,25 @@ impl Consumer {
             pull.delivered += 1;
             pull.bytes_wanted = pull.bytes_wanted.map(|wanted| wanted - size);
             pull.put_off_heartbeat(out.now.steady);
+            if out.wakes.take_congested().is_some() {
+                pull.paused_until = Some(out.now.steady.saturating_add(CONGESTION_PAUSE_NANOS));
+            }
             if pull.wanted > 0 {
                 self.waiting.push_back(pull);
             }
             self.on_delivered(&delivery, left, out);
-            return;
+            return true;
+        }
+        false
+    }
+
+    fn end_pauses(&mut self, now: u64) {
+        for pull in &mut self.waiting {
+            pull.paused_until = pull.paused_until.filter(|&until| until > now);
         }
     }
 
-    fn on_delivered(&mut self, delivery: &crate::store::Delivery, left: u64, out: &Outlet<'_>) {
+    fn on_delivered(&mut self, delivery: &Delivery, left: u64, out: &Outlet<'_>) {
         let seq = delivery.stream_seq;
         if delivery.count > 1 {
             self.redeliver.remove(seq);
@@ -105,20 +136,21 @@ impl Consumer {
     }
 
     /// Redeliveries go first; new messages only while fewer than `max_ack_pending` are out.
-    fn next_message(&mut self, out: &mut Outlet<'_>) -> Option<Loaded> {
+    fn next_message(&mut self, out: &mut Outlet<'_>) -> Next {
         while let Some(seq) = self.redeliver.first() {
-            let is_pending = self.progress.pending.contains_key(&seq);
-            if let Some(message) = is_pending.then(|| load(seq, out)).flatten() {
-                return Some(message);
+            if self.progress.pending.contains_key(&seq) {
+                match load(seq, out) {
+                    Next::Nothing => drop(self.settle(seq)),
+                    found => return found,
+                }
             }
             self.redeliver.remove(seq);
-            self.settle(seq);
         }
         let room = usize::try_from(self.config.max_ack_pending)
             .ok()
             .filter(|&max| max > 0);
         if room.is_some_and(|max| self.progress.pending.len() >= max) {
-            return None;
+            return Next::Nothing;
         }
         loop {
             let next = out
@@ -129,11 +161,12 @@ impl Consumer {
             let Some(seq) = next.filter(|&seq| seq <= out.visible) else {
                 // Nothing up to the end concerns this consumer; it need not look there again.
                 self.cursor = self.cursor.max(next.unwrap_or(out.store.index().last_seq() + 1));
-                return None;
+                return Next::Nothing;
             };
             self.cursor = seq;
-            if let Some(message) = load(seq, out) {
-                return Some(message);
+            match load(seq, out) {
+                Next::Nothing => {}
+                found => return found,
             }
             self.cursor = seq + 1;
             self.num_pending = self.num_pending.saturating_sub(1);
@@ -216,13 +249,19 @@ pub fn send_block(reply: &[u8], status: &Status, router: &Router, wakes: &mut Wa
     router.publish(reply, &message, wakes) > 0
 }
 
-/// A message that cannot be read is reported where it lies; the ones after it are still served.
-fn load(seq: Seq, out: &mut Outlet<'_>) -> Option<Loaded> {
+/// A damaged message is reported where it lies and passed over; the ones after it are still served. One that can not
+/// be read for now is waited for.
+fn load(seq: Seq, out: &mut Outlet<'_>) -> Next {
     match out.store.load(seq) {
-        Ok(message) => message,
+        Ok(Some(message)) => Next::Message(message),
+        Ok(None) => Next::Nothing,
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::error!(stream = out.stream, seq, %error, "message is lost to its consumers");
+            Next::Nothing
+        }
         Err(error) => {
-            tracing::error!(stream = out.stream, seq, %error, "message can not be delivered");
-            None
+            tracing::error!(stream = out.stream, seq, %error, "message can not be read now");
+            Next::Unreadable
         }
     }
 }

@@ -262,7 +262,7 @@ impl Consumer {
         let pulls = self
             .waiting
             .iter()
-            .flat_map(|pull| [pull.expires, pull.next_heartbeat])
+            .flat_map(|pull| [pull.expires, pull.next_heartbeat, pull.paused_until])
             .flatten()
             .min();
         [self.deadlines.next(), pulls, self.abandoned_at()]

@@ -32,6 +32,8 @@ pub struct Pull {
     pub heartbeat: Option<Duration>,
     pub next_heartbeat: Option<u64>,
     pub delivered: u64,
+    /// Its client has enough to read for now.
+    pub paused_until: Option<u64>,
 }
 
 /// Why a request ends, or a sign of life while it waits.
@@ -89,6 +91,7 @@ impl Pull {
             next_heartbeat: heartbeat.map(|every| now.saturating_add(nanos(every))),
             heartbeat,
             delivered: 0,
+            paused_until: None,
         })
     }
 
