@@ -24,6 +24,8 @@ const READ_MAX: usize = 128 * 1024;
 const SLICES_MAX: usize = 64;
 /// How long a publisher waits for a receiver that does not keep up before it goes on and lets it be cut off.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(10);
+/// What a closing connection still has queued is written if the peer takes it within this time.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 /// After a fatal error unread input would turn our close into a reset that destroys the error text on its way.
 const LINGER: Duration = Duration::from_millis(100);
 
@@ -38,7 +40,7 @@ pub async fn serve(
 ) -> ClientError {
     let (input, output) = stream.into_split();
     let write_ended = CancellationToken::new();
-    let writer = tokio::spawn({
+    let mut writer = tokio::spawn({
         let (client, ended) = (Arc::clone(&client), write_ended.clone().drop_guard());
         async move {
             let _ended = ended;
@@ -59,7 +61,9 @@ pub async fn serve(
     };
     router.disconnect(&client);
     client.outbox.close(reason);
-    let closed_for = writer.await.ok().flatten().unwrap_or(reason);
+    let flushed = timeout(FLUSH_PATIENCE, &mut writer).await;
+    writer.abort();
+    let closed_for = flushed.ok().and_then(Result::ok).flatten().unwrap_or(reason);
     if closed_for.wire_text().is_some() {
         reader.linger().await;
     }
@@ -165,25 +169,25 @@ impl Reader {
 async fn write_loop(mut output: OwnedWriteHalf, client: &Client, deadline: Duration) -> Option<ClientError> {
     loop {
         let batch = client.outbox.next_batch().await;
-        match write_all(&mut output, batch.chunks.into(), deadline).await {
+        let written = tokio::select! {
+            written = write_all(&mut output, batch.chunks.into(), deadline) => written,
+            () = client.outbox.overflowed() => {
+                tracing::info!(cid = client.id.0, "slow consumer detected: pending bytes over the limit");
+                return Some(ClientError::SlowConsumer);
+            }
+        };
+        match written {
             Ok(()) => client.outbox.written(batch.bytes),
-            Err(error) if error.kind() != io::ErrorKind::TimedOut => return None,
-            Err(_) => {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 tracing::info!(
                     cid = client.id.0,
                     "slow consumer detected: write deadline exceeded"
                 );
-                client.outbox.close(ClientError::WriteDeadline);
                 return Some(ClientError::WriteDeadline);
             }
+            Err(_) => return None,
         }
         if let Some(reason) = batch.closing {
-            if reason == ClientError::SlowConsumer {
-                tracing::info!(
-                    cid = client.id.0,
-                    "slow consumer detected: pending bytes over the limit"
-                );
-            }
             // The peer may be gone already; there is nobody left to tell.
             let _ = output.shutdown().await;
             return Some(reason);

@@ -239,6 +239,84 @@ async fn a_consumer_that_does_not_read_is_cut_off_and_the_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_does_not_hold_up_the_end() {
+    let broker = with_limits(Limits::default()).await;
+    let address = broker.client_address();
+    let stalled = tokio::task::spawn_blocking(move || {
+        let mut stalled = Raw::ready(address, QUIET);
+        stalled.send(b"SUB flood 1\r\nPING\r\n");
+        stalled.expect("PONG\r\n");
+        let mut publisher = Raw::ready(address, QUIET);
+        for _ in 0..32 {
+            publisher.send(&[b"PUB flood 1048576\r\n".as_slice(), &[b'x'; 1_048_576], b"\r\n"].concat());
+        }
+        publisher.send(b"PING\r\n");
+        publisher.expect("PONG\r\n");
+        stalled
+    })
+    .await
+    .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), broker.shutdown())
+        .await
+        .unwrap();
+    drop(stalled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_told_and_the_rest_is_served() {
+    let store = TempDir::new().unwrap();
+    let broker = Broker::start(config().store_dir(store.path())).await.unwrap();
+    let context = async_nats::jetstream::new(async_nats::connect(broker.client_url()).await.unwrap());
+    let stream = async_nats::jetstream::stream::Config {
+        name: "S".into(),
+        ..Default::default()
+    };
+    context.create_stream(stream).await.unwrap();
+    for n in 1..=4 {
+        context
+            .publish("S", format!("payload {n}").into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+    broker.shutdown().await;
+    let segment = store.path().join("streams/1/0000000000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes
+        .windows(9)
+        .position(|window| window == b"payload 2")
+        .unwrap();
+    bytes[at] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+
+    let broker = Broker::start(config().store_dir(store.path())).await.unwrap();
+    let address = broker.client_address();
+    blocking(move || {
+        let mut raw = Raw::ready(address, QUIET);
+        raw.send(b"SUB _INBOX.> 1\r\n");
+        let info: serde_json::Value =
+            serde_json::from_str(&raw.request("$JS.API.STREAM.INFO.S", "")).unwrap();
+        assert_eq!(info["state"]["lost"]["msgs"], serde_json::json!([2]));
+        assert_eq!(
+            (&info["state"]["messages"], &info["state"]["last_seq"]),
+            (&3.into(), &4.into())
+        );
+        assert!(
+            raw.request("$JS.API.STREAM.MSG.GET.S", r#"{"seq":3}"#)
+                .contains(r#""seq":3"#)
+        );
+        assert!(
+            raw.request("$JS.API.STREAM.MSG.GET.S", r#"{"seq":2}"#)
+                .contains("no message found")
+        );
+        assert_eq!(raw.request("S", "next"), r#"{"stream":"S","seq":5}"#);
+    })
+    .await;
+    broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn monitoring() {
     let directory = TempDir::new().unwrap();
     let config = config()

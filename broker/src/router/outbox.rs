@@ -21,6 +21,8 @@ pub struct Outbox {
     readable: Notify,
     /// Told when the writer has taken what was pending.
     drained: Notify,
+    /// Told when more waits than is allowed.
+    overflow: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +62,7 @@ impl Outbox {
             max_pending,
             readable: Notify::new(),
             drained: Notify::new(),
+            overflow: Notify::new(),
         }
     }
 
@@ -106,6 +109,7 @@ impl Outbox {
             state.sealed.clear();
             state.tail.clear();
             drop(state);
+            self.overflow.notify_one();
             self.wake();
             return Queued::Closed;
         }
@@ -138,6 +142,11 @@ impl Outbox {
     /// Resolves when the writer has made progress or the connection closes.
     pub async fn drained(&self) {
         self.drained.notified().await;
+    }
+
+    /// Resolves when more waits than is allowed: the writer need not finish what it is at.
+    pub async fn overflowed(&self) {
+        self.overflow.notified().await;
     }
 
     /// Waits for something to write; the writer's side.

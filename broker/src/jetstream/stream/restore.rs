@@ -88,11 +88,7 @@ impl Gathered {
             }
             Record::Consumer { consumer, json } => {
                 self.next_consumer = self.next_consumer.max(consumer + 1);
-                if let Ok(definition) = serde_json::from_slice(json) {
-                    let known = self.consumers.remove(consumer);
-                    let progress = known.map(|(_, progress)| progress).unwrap_or_default();
-                    self.consumers.insert(*consumer, (definition, progress));
-                }
+                self.on_consumer(*consumer, json);
             }
             Record::ConsumerState { consumer, json } => {
                 if let (Some((_, progress)), Ok(state)) =
@@ -117,6 +113,18 @@ impl Gathered {
                 }
             }
             Record::Removed(_) | Record::Trimmed { .. } | Record::StreamState { .. } => {}
+        }
+    }
+
+    /// The checksum was right, so a definition that is not understood is our own mistake; it is not passed over.
+    fn on_consumer(&mut self, id: ConsumerId, json: &[u8]) {
+        match serde_json::from_slice(json) {
+            Ok(definition) => {
+                let known = self.consumers.remove(&id);
+                let progress = known.map(|(_, progress)| progress).unwrap_or_default();
+                self.consumers.insert(id, (definition, progress));
+            }
+            Err(error) => tracing::error!(consumer = id, %error, "consumer in the log is not understood"),
         }
     }
 
