@@ -1,12 +1,17 @@
 //! What is shown while the demo works: a bar for a person at a terminal, a line now and then for a log.
 
 use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// A log gets a line this often at most.
+const LINE_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     last: String,
+    due: Instant,
 }
 
 impl Progress {
@@ -19,10 +24,8 @@ impl Progress {
             }
             bar
         });
-        Self {
-            bar,
-            last: String::new(),
-        }
+        let (last, due) = (String::new(), Instant::now());
+        Self { bar, last, due }
     }
 
     /// `settled` mails are through ingest; `line` says the rest.
@@ -35,7 +38,11 @@ impl Progress {
                 bar.set_position(settled);
                 bar.set_message(line.clone());
             }
-            None => eprintln!("{settled} mails read  {line}"),
+            None if Instant::now() < self.due => return,
+            None => {
+                eprintln!("{settled} mails read  {line}");
+                self.due = Instant::now() + LINE_EVERY;
+            }
         }
         self.last = line;
     }
