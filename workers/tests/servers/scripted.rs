@@ -1,8 +1,11 @@
 //! A server that follows a script, for what no real server does on demand: refusals in odd places, half answers, lines
 //! in an order that is allowed and rare.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// One step of a script.
@@ -16,6 +19,10 @@ pub(crate) enum Script {
     HearContent,
     /// Answers rounds of IDLE, DONE and an empty UID SEARCH until a line contains this.
     WhileIdle(&'static str),
+    /// Tells the test that it has come so far.
+    Tell(Arc<Notify>),
+    /// Waits until the client is gone.
+    UntilClosed,
     /// Closes the connection.
     Close,
     /// Says nothing more, and keeps the connection.
@@ -104,6 +111,12 @@ async fn follow(stream: TcpStream, script: Vec<Script>, heard: &mut Vec<String>)
                     .await
                     .expect("the client listens");
             },
+            Script::Tell(test) => test.notify_one(),
+            Script::UntilClosed => {
+                let mut rest = Vec::new();
+                // A client that was killed may reset the connection instead of closing it.
+                let _ = stream.read_to_end(&mut rest).await;
+            }
             Script::Close => return,
             Script::Hang => std::future::pending().await,
         }
