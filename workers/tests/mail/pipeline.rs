@@ -261,26 +261,51 @@ async fn a_process_that_dies_before_the_verdict_sends_the_same_bytes_again(on: O
     let world = Arc::new(World::new(on).await);
     let taken = Arc::new(Notify::new());
     let mute = then(takes_content(), &[Tell(Arc::clone(&taken)), UntilClosed]);
-    let second = then(takes_content(), &[Say("250 2.0.0 queued\r\n"), Hear("QUIT"), Say("221 bye\r\n")]);
+    let second = then(
+        takes_content(),
+        &[Say("250 2.0.0 queued\r\n"), Hear("QUIT"), Say("221 bye\r\n")],
+    );
     let relay = Scripted::start(vec![mute, second]).await;
     let port = relay.port;
 
-    let process = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let process = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let there = Arc::clone(&world);
-    let running = process.spawn(async move { there.sending(outbound(port)).await }).await.unwrap();
+    let running = process
+        .spawn(async move { there.sending(outbound(port)).await })
+        .await
+        .unwrap();
     world.publish(&send("c1", "a@example.org")).await;
     taken.notified().await;
     drop(running);
     process.shutdown_background();
 
     let running = world.sending(outbound(port)).await;
-    let sent = world.seen.until(|seen| !seen.sent.is_empty()).await.sent.remove(0);
-    assert!(sent.resent_after_unknown, "the recipient may have two copies: {sent:?}");
+    let sent = world
+        .seen
+        .until(|seen| !seen.sent.is_empty())
+        .await
+        .sent
+        .remove(0);
+    assert!(
+        sent.resent_after_unknown,
+        "the recipient may have two copies: {sent:?}"
+    );
     running.drain().await;
-    let contents: Vec<String> =
-        relay.heard().await.into_iter().filter(|line| line.contains("Message-ID")).collect();
+    let contents: Vec<String> = relay
+        .heard()
+        .await
+        .into_iter()
+        .filter(|line| line.contains("Message-ID"))
+        .collect();
     assert_eq!(contents.len(), 2);
-    assert_eq!(contents[0], contents[1], "the second copy is the first to the byte");
+    assert_eq!(
+        contents[0], contents[1],
+        "the second copy is the first to the byte"
+    );
 }
 
 async fn a_refused_login_costs_no_mail_its_life(on: On) {
