@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 
 pub use error::BusError;
 
+use crate::explain::with_causes;
 use crate::headers::{self, Headers};
-use crate::outcome::with_causes;
 use crate::store::outbox::OutboxRow;
 use crate::store::redacted;
 use crate::streams::StreamSpec;

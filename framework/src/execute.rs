@@ -3,7 +3,6 @@
 //! A broker's ack is no fence, since brokers take stale acks; the ledger row is. So nothing here trusts a delivery count,
 //! and an ack is only sent for what the ledger says.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::Incoming;
 use crate::cx::Cx;
+use crate::explain::panic_text;
 use crate::handler::{AnyHandler, Decoded, Opened};
 use crate::headers;
 use crate::heartbeat::{Heartbeat, LEASE};
@@ -259,11 +259,4 @@ impl Executor {
             );
         }
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it did not say why".to_owned())
 }

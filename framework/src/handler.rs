@@ -7,11 +7,12 @@ use futures_util::future::BoxFuture;
 
 use crate::bus::Incoming;
 use crate::cx::Cx;
+use crate::explain::with_causes;
 use crate::fingerprint;
 use crate::headers;
 use crate::key::Key;
 use crate::message::Message;
-use crate::outcome::{Failure, HandlerError, with_causes};
+use crate::outcome::{Failure, HandlerError};
 use crate::spec::{Policy, Spec};
 use crate::store::dead_letters::Letter;
 

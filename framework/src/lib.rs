@@ -18,6 +18,7 @@ pub mod bus;
 pub mod cx;
 pub mod error;
 mod execute;
+pub mod explain;
 mod fingerprint;
 pub mod handler;
 pub mod headers;

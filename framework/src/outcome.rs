@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::explain::with_causes;
+
 /// What becomes of a message whose handler failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -100,35 +102,5 @@ impl Failure {
             class: class.to_owned(),
             error: error.into(),
         }
-    }
-}
-
-/// The error and its sources in one line, each said once.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("the relay is away")]
-    struct Away(#[source] std::io::Error);
-
-    #[test]
-    fn an_error_tells_its_causes() {
-        let error = Away(std::io::Error::other("connection refused"));
-        assert_eq!(with_causes(&error), "the relay is away: connection refused");
     }
 }

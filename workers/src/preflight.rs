@@ -1,5 +1,7 @@
 //! Trying the doors before work begins: a refused login is told at once, in a sentence, and not after an hour in the log.
 
+use postroom::explain::with_causes;
+
 use crate::ingest::imap::{ImapError, Session};
 use crate::pipeline::Account;
 use crate::send::smtp::{Relay, SmtpError};
@@ -106,13 +108,13 @@ pub async fn imap(account: &Account) -> Result<(), Closed> {
             error => Closed::Imap {
                 account: name(),
                 host: host.clone(),
-                reason: chain(&error),
+                reason: with_causes(&error),
             },
         })?;
         let selected = session.select(&watched.mailbox).await;
         session.logout().await;
         selected.map_err(|error| {
-            let (mailbox, reason) = (watched.mailbox.clone(), chain(&error));
+            let (mailbox, reason) = (watched.mailbox.clone(), with_causes(&error));
             Closed::Mailbox {
                 account: name(),
                 host,
@@ -140,7 +142,7 @@ pub async fn smtp(account: &Account) -> Result<(), Closed> {
     )
     .await;
     let relay = relay.map_err(|error| {
-        let (account, reason) = (account.name.clone(), chain(&error));
+        let (account, reason) = (account.name.clone(), with_causes(&error));
         match error {
             SmtpError::Refused { .. } if error.is_account_trouble() => Closed::SmtpLogin {
                 account,
@@ -156,9 +158,4 @@ pub async fn smtp(account: &Account) -> Result<(), Closed> {
     })?;
     relay.quit().await;
     Ok(())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -4,11 +4,12 @@ use std::io::{self, Write};
 
 use postroom::Store;
 use postroom::bus::Bus;
+use postroom::explain::with_causes;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::CliError;
 use super::up::{BROKER, accounts};
-use super::{CliError, with_sources};
 use crate::config::{Config, Flags};
 use crate::preflight;
 
@@ -77,17 +78,15 @@ async fn broker(config: &Config) -> Result<String, String> {
     }
     let bus = Bus::connect(&url, "postroom doctor")
         .await
-        .map_err(|error| with_sources(&error))?;
-    bus.check_jetstream()
-        .await
-        .map_err(|error| with_sources(&error))?;
+        .map_err(|error| with_causes(&error))?;
+    bus.check_jetstream().await.map_err(|error| with_causes(&error))?;
     Ok("it answers, JetStream included".to_owned())
 }
 
 async fn database(config: &Config) -> Result<String, String> {
     let store = Store::open(&config.settings().database_url)
         .await
-        .map_err(|error| with_sources(&error))?;
+        .map_err(|error| with_causes(&error))?;
     store.close().await;
     Ok("it opens, its schema is up to date".to_owned())
 }

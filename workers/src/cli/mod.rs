@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use postroom::explain::with_causes;
 use tracing_subscriber::filter::LevelFilter;
 
 /// Email pipelines in which no mail is missed and none is sent twice without saying so.
@@ -58,11 +59,11 @@ enum CliError {
 
 impl CliError {
     fn wrong(error: impl std::error::Error) -> Self {
-        Self::Wrong(with_sources(&error))
+        Self::Wrong(with_causes(&error))
     }
 
     fn failed(error: impl std::error::Error) -> Self {
-        Self::Failed(with_sources(&error))
+        Self::Failed(with_causes(&error))
     }
 
     fn exit_code(&self) -> ExitCode {
@@ -97,20 +98,6 @@ pub async fn run(cli: Cli) -> ExitCode {
             error.exit_code()
         }
     }
-}
-
-/// The error and what caused it, each said once.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let cause = source.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        next = source.source();
-    }
-    text
 }
 
 #[cfg(test)]

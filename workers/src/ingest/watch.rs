@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use postroom::explain::{panic_text, with_causes};
 use postroom::redact::for_log;
 use postroom::{CancellationToken, Store};
 use serde::{Deserialize, Serialize};
@@ -139,7 +140,7 @@ impl Ingest {
             return pace.refused;
         }
         let wait = backoff.wait(rand::random());
-        let error = chain(error);
+        let error = with_causes(error);
         tracing::warn!(
             account,
             mailbox,
@@ -235,16 +236,4 @@ impl Ingest {
         }
         Ok(())
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
 }

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use jiff::Timestamp;
 use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
+use postroom::explain::panic_text;
 
 use crate::messages::{Attachment, Automatic, Mailbox};
 
@@ -80,8 +81,11 @@ pub fn parse(raw: &[u8], sha256: &str) -> Result<Summary, Unreadable> {
         return Err(Unreadable::TooManyParts(fields));
     }
     // AssertUnwindSafe: only borrowed bytes go in, and nothing of a failed run is looked at again.
-    catch_unwind(AssertUnwindSafe(|| summarise(raw, sha256)))
-        .unwrap_or_else(|panic| Err(Unreadable::ParserPanicked(panic_text(panic.as_ref()))))
+    catch_unwind(AssertUnwindSafe(|| summarise(raw, sha256))).unwrap_or_else(|panic| {
+        Err(Unreadable::ParserPanicked(text::line(&panic_text(
+            panic.as_ref(),
+        ))))
+    })
 }
 
 fn summarise(raw: &[u8], sha256: &str) -> Result<Summary, Unreadable> {
@@ -191,15 +195,6 @@ fn attachments(message: &Message<'_>) -> Vec<Attachment> {
             }
         })
         .collect()
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    text::line(text)
 }
 
 #[cfg(test)]
