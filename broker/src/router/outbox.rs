@@ -135,6 +135,12 @@ impl Outbox {
         self.drained.notify_waiters();
     }
 
+    /// At most half of what is allowed waits, or nothing ever will again.
+    pub fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.closing.is_some() || state.pending <= self.max_pending / 2
+    }
+
     pub fn pending(&self) -> usize {
         self.lock().pending
     }

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::pull::Pause;
 use super::{AckPolicy, Consumer, Pull, Status};
 use crate::jetstream::clock::Now;
 use crate::protocol::headers;
@@ -12,7 +13,7 @@ use crate::store::{Delivery, Loaded, Nanos, Seq, StoreError, StreamStore};
 /// Publishers and other consumers get their turn in between.
 const DELIVERIES_PER_TURN: usize = 1024;
 
-/// How long a request is passed over whose client does not keep up: sending on would get it cut off.
+/// How often to look whether a client that did not keep up has caught up.
 const CONGESTION_PAUSE_NANOS: u64 = 2_000_000;
 
 /// What a delivery needs from its stream.
@@ -70,7 +71,7 @@ impl Consumer {
             let Some(mut pull) = self.waiting.pop_front() else {
                 break;
             };
-            if pull.paused_until.is_some() {
+            if pull.pause.is_some() {
                 self.waiting.push_back(pull);
                 continue;
             }
@@ -100,9 +101,8 @@ impl Consumer {
             pull.delivered += 1;
             pull.bytes_wanted = pull.bytes_wanted.map(|wanted| wanted - size);
             pull.put_off_heartbeat(out.now.steady);
-            if out.wakes.take_congested().is_some() {
-                pull.paused_until = Some(out.now.steady.saturating_add(CONGESTION_PAUSE_NANOS));
-            }
+            let until = out.now.steady.saturating_add(CONGESTION_PAUSE_NANOS);
+            pull.pause = out.wakes.take_congested().map(|client| Pause { client, until });
             if pull.wanted > 0 {
                 self.waiting.push_back(pull);
             }
@@ -114,7 +114,11 @@ impl Consumer {
 
     fn end_pauses(&mut self, now: u64) {
         for pull in &mut self.waiting {
-            pull.paused_until = pull.paused_until.filter(|&until| until > now);
+            match &mut pull.pause {
+                Some(pause) if pause.client.outbox.has_room() => pull.pause = None,
+                Some(pause) => pause.until = pause.until.max(now.saturating_add(CONGESTION_PAUSE_NANOS)),
+                None => {}
+            }
         }
     }
 

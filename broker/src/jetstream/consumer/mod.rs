@@ -262,7 +262,13 @@ impl Consumer {
         let pulls = self
             .waiting
             .iter()
-            .flat_map(|pull| [pull.expires, pull.next_heartbeat, pull.paused_until])
+            .flat_map(|pull| {
+                [
+                    pull.expires,
+                    pull.next_heartbeat,
+                    pull.pause.as_ref().map(|pause| pause.until),
+                ]
+            })
             .flatten()
             .min();
         [self.deadlines.next(), pulls, self.abandoned_at()]

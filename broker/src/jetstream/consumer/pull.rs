@@ -1,5 +1,6 @@
 //! A client's request for messages, and the statuses that end it. Clients compare these texts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use serde::Deserialize;
 
 use crate::jetstream::json;
 use crate::protocol::headers;
+use crate::router::Client;
 
 /// As the client sends it: empty, a number, or JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -20,7 +22,7 @@ struct Request {
 }
 
 /// A request that waits for messages. Times are nanoseconds of the steady clock.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Pull {
     pub reply: Bytes,
     /// Messages still wanted.
@@ -33,7 +35,15 @@ pub struct Pull {
     pub next_heartbeat: Option<u64>,
     pub delivered: u64,
     /// Its client has enough to read for now.
-    pub paused_until: Option<u64>,
+    pub pause: Option<Pause>,
+}
+
+/// A request is passed over until its client has caught up: sending on would get it cut off.
+#[derive(Debug, Clone)]
+pub struct Pause {
+    pub client: Arc<Client>,
+    /// When to look again.
+    pub until: u64,
 }
 
 /// Why a request ends, or a sign of life while it waits.
@@ -91,7 +101,7 @@ impl Pull {
             next_heartbeat: heartbeat.map(|every| now.saturating_add(nanos(every))),
             heartbeat,
             delivered: 0,
-            paused_until: None,
+            pause: None,
         })
     }
 

@@ -69,6 +69,9 @@ impl Stream {
     /// When the oldest message reaches `max_age`, on the steady clock.
     pub(super) fn oldest_expires_at(&self) -> Option<u64> {
         let age = u64::try_from(self.config.max_age).ok().filter(|&age| age > 0)?;
+        if self.store.poison().is_some() {
+            return None;
+        }
         let oldest = self.store.index().first()?.time;
         let now = self.around.clock.now();
         let left = oldest.saturating_add_unsigned(age).saturating_sub(now.wall);
