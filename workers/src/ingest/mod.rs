@@ -3,7 +3,9 @@
 //! ```text
 //! watch       one mailbox, for ever: lease, connection, back-off
 //! checkpoint  what the server says against what is known: epochs, discovery
-//! settle      one batch of mails: fetch, store, parse, and one transaction with all that was decided
+//! batch       the mails that wait: counted, fetched, handed on
+//! digest      into the blob store and through the parser, side by side with the next fetch
+//! settle      the end of a batch: one transaction with all that was decided
 //! found       a copy of a mail, and the messages that come of it
 //! reparse     the handler that gives unreadable mails another chance
 //! lease       one process per mailbox, fenced
@@ -15,7 +17,9 @@
 //! that settles the row. A crash anywhere leaves a row that is still `discovered`, and the work is done again.
 
 mod backoff;
+mod batch;
 mod checkpoint;
+mod digest;
 mod error;
 mod found;
 pub mod imap;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use postroom::{Cx, CxError, Handle, Handler, HandlerError, Key, Spec};
 
+use super::digest::parse;
 use super::found::Found;
-use super::settle::parse;
 use crate::blob::{BlobError, BlobStore};
 use crate::messages::UnreadableMail;
 use crate::store::mails::{self, Kept, State};

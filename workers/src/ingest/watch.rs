@@ -13,7 +13,7 @@ use super::backoff::Backoff;
 use super::error::IngestError;
 use super::imap::{IdleEnd, ImapError, MAX_IDLE, Session};
 use super::lease::Lease;
-use super::{checkpoint, settle};
+use super::{batch, checkpoint};
 use crate::blob::BlobStore;
 use crate::store::mails::State;
 use crate::tls::{Dialer, Endpoint};
@@ -203,7 +203,7 @@ impl Ingest {
         let mut checkpoint = checkpoint::enter(&self.watched, lease, &mut session, selected).await?;
         while !stop.is_cancelled() {
             checkpoint::discover(&self.watched, lease, &mut session, &mut checkpoint).await?;
-            let left = settle::work_off(self, lease, &mut session, checkpoint, stop).await?;
+            let left = batch::work_off(self, lease, &mut session, checkpoint, stop).await?;
             backoff.reset();
             if !session.is_changed() {
                 self.wait_for_news(&mut session, left, stop).await?;
