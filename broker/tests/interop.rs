@@ -6,10 +6,12 @@ mod suite;
 
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
 use postroom_broker::{Broker, Config};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -78,77 +80,71 @@ async fn large_batches() {
 }
 
 /// What is not done is refused in nats-server's shape and named; it is never accepted and then ignored.
+async fn refused(client: &Client, subject: &str, body: &Value, err_code: u64, named: &str) {
+    let answer = client
+        .request(format!("$JS.API.{subject}"), body.to_string().into())
+        .await
+        .unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["error"]["err_code"], err_code, "{body}: {answer}");
+    let description = answer["error"]["description"].as_str().unwrap();
+    assert!(description.contains(named), "{body}: {answer}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_name_what_is_not_done() {
+async fn streams_refuse_what_is_not_done() {
     let directory = TempDir::new().unwrap();
     let broker = start(&directory).await;
     let client = async_nats::connect(broker.client_url()).await.unwrap();
-    let refused = async |subject: &str, body: serde_json::Value, err_code: u64, named: &str| {
-        let answer = client
-            .request(format!("$JS.API.{subject}"), body.to_string().into())
-            .await
-            .unwrap();
-        let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
-        assert_eq!(answer["error"]["err_code"], err_code, "{body}: {answer}");
-        assert!(
-            answer["error"]["description"].as_str().unwrap().contains(named),
-            "{body}: {answer}"
-        );
-    };
     for (field, value, named) in [
-        (
-            "retention",
-            serde_json::json!("workqueue"),
-            "work queue retention",
-        ),
-        ("retention", serde_json::json!("interest"), "interest retention"),
-        ("storage", serde_json::json!("memory"), "memory storage"),
-        ("mirror", serde_json::json!({"name": "M"}), "mirror"),
-        ("sources", serde_json::json!([{"name": "M"}]), "sources"),
-        (
-            "republish",
-            serde_json::json!({"src": ">", "dest": "x.>"}),
-            "republish",
-        ),
+        ("retention", json!("workqueue"), "work queue retention"),
+        ("retention", json!("interest"), "interest retention"),
+        ("storage", json!("memory"), "memory storage"),
+        ("mirror", json!({"name": "M"}), "mirror"),
+        ("sources", json!([{"name": "M"}]), "sources"),
+        ("republish", json!({"src": ">", "dest": "x.>"}), "republish"),
         (
             "subject_transform",
-            serde_json::json!({"src": "a", "dest": "b"}),
+            json!({"src": "a", "dest": "b"}),
             "subject_transform",
         ),
-        ("compression", serde_json::json!("s2"), "compression"),
-        ("allow_msg_ttl", serde_json::json!(true), "allow_msg_ttl"),
+        ("compression", json!("s2"), "compression"),
+        ("allow_msg_ttl", json!(true), "allow_msg_ttl"),
     ] {
         refused(
+            &client,
             "STREAM.CREATE.S",
-            serde_json::json!({"name": "S", field: value}),
+            &json!({"name": "S", field: value}),
             10052,
             named,
         )
         .await;
     }
-    let context = jetstream::new(client.clone());
+    broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_refuse_what_is_not_done() {
+    let directory = TempDir::new().unwrap();
+    let broker = start(&directory).await;
+    let client = async_nats::connect(broker.client_url()).await.unwrap();
     let config = stream::Config {
         name: "S".into(),
         ..Default::default()
     };
-    context.create_stream(config).await.unwrap();
+    jetstream::new(client.clone())
+        .create_stream(config)
+        .await
+        .unwrap();
     for (field, value, named) in [
-        ("deliver_subject", serde_json::json!("push.to"), "push delivery"),
-        (
-            "deliver_policy",
-            serde_json::json!("last_per_subject"),
-            "last_per_subject",
-        ),
-        ("replay_policy", serde_json::json!("original"), "replay policy"),
-        (
-            "pause_until",
-            serde_json::json!("2040-01-01T00:00:00Z"),
-            "pause_until",
-        ),
-        ("priority_groups", serde_json::json!(["g"]), "priority_groups"),
+        ("deliver_subject", json!("push.to"), "push delivery"),
+        ("deliver_policy", json!("last_per_subject"), "last_per_subject"),
+        ("replay_policy", json!("original"), "replay policy"),
+        ("pause_until", json!("2040-01-01T00:00:00Z"), "pause_until"),
+        ("priority_groups", json!(["g"]), "priority_groups"),
     ] {
-        let body = serde_json::json!({"stream_name": "S", "config": {"name": "C", field: value}});
-        refused("CONSUMER.CREATE.S.C", body, 10012, named).await;
+        let body = json!({"stream_name": "S", "config": {"name": "C", field: value}});
+        refused(&client, "CONSUMER.CREATE.S.C", &body, 10012, named).await;
     }
     broker.shutdown().await;
 }
