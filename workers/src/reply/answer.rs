@@ -29,15 +29,7 @@ pub struct Identity {
 }
 
 /// Answers new mails by the account's rules: one answer for one Message-ID.
-#[derive(Debug, Handler)]
-#[handler(
-    on = NewMail,
-    id = "auto-reply",
-    idempotent(key = [account, message_id], ttl = "30d"),
-    retry(max = 8, backoff = "2s..15m"),
-    timeout = "30s",
-    concurrency = 8
-)]
+#[derive(Debug)]
 pub struct AutoReply {
     accounts: HashMap<String, Identity>,
 }
@@ -46,6 +38,26 @@ impl AutoReply {
     /// `accounts` by name; mails of other accounts are left alone.
     pub fn new(accounts: HashMap<String, Identity>) -> Self {
         Self { accounts }
+    }
+}
+
+/// By hand, because a mailing list's copy bears the Message-ID of the copy that came directly. It gets no answer, so it
+/// must not stand in the way of the one that does, whichever comes first.
+impl Handler for AutoReply {
+    type Message = NewMail;
+
+    fn spec() -> Spec<NewMail> {
+        Spec::new("auto-reply")
+            .idempotent(
+                |mail: &NewMail| match mail.automatic {
+                    None => Key::of(&[&mail.account, &mail.message_id]),
+                    Some(_) => Key::of(&[&mail.event_id]),
+                },
+                TTL,
+            )
+            .retry(8, Duration::from_secs(2), Duration::from_secs(900))
+            .timeout(Duration::from_secs(30))
+            .concurrency(8)
     }
 }
 
