@@ -68,6 +68,8 @@ macro_rules! on_both {
     };
 }
 
+mod letters;
+
 on_both![
     a_claim_is_granted_once,
     done_work_is_a_duplicate_and_another_payload_is_refused,

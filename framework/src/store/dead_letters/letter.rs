@@ -1,0 +1,166 @@
+//! A message that is about to be dead: why, and what of it is kept.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::trail::{self, Act};
+use super::{now_text, unreadable_headers, without_nul};
+use crate::execute;
+use crate::fingerprint;
+use crate::headers::{self, Headers};
+use crate::store::deliveries::{FailedAttempt, write_history};
+use crate::store::outbox::{MAX_PAYLOAD, OutboxRow};
+use crate::store::{StoreError, Tx};
+use crate::streams::DEAD_LETTER_SUBJECT;
+
+/// Of a long error, so much goes into the letter's header; the table has all of it.
+const MAX_ERROR_HEADER: usize = 1024;
+
+/// Why a message is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Every attempt failed.
+    Exhausted,
+    /// The handler said that no further attempt can help.
+    Permanent,
+    /// The payload is not what its handler takes.
+    Undecodable,
+    /// It took the process down with it, again and again.
+    Poison,
+    /// Its idempotency key belongs to another payload.
+    KeyReused,
+    /// An effect outside SQL began, its outcome was lost, and the handler's policy is to hold it for a person.
+    UnknownEffect,
+}
+
+impl Reason {
+    /// The word in the table and in the `Postroom-Reason` header.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exhausted => "exhausted",
+            Self::Permanent => "permanent",
+            Self::Undecodable => "undecodable",
+            Self::Poison => "poison",
+            Self::KeyReused => "key_reused",
+            Self::UnknownEffect => "unknown_effect",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A message about to be recorded as dead.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// Why.
+    pub reason: Reason,
+    /// The handler that a replay goes to.
+    pub handler: String,
+    /// The ledger key.
+    pub key: String,
+    /// The subject it came on, and that a replay is published on.
+    pub subject: String,
+    /// The stream it came from; empty for what never was in one.
+    pub stream: String,
+    /// Its sequence there.
+    pub stream_seq: i64,
+    /// The bytes as received.
+    pub payload: Vec<u8>,
+    /// The headers as received.
+    pub headers: Headers,
+    /// The last error, with its causes.
+    pub error: String,
+    /// Its class, such as the error enum's variant.
+    pub error_class: String,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// Each failed attempt.
+    pub history: Vec<FailedAttempt>,
+    /// The mail's Message-ID, where there is one.
+    pub message_id: Option<String>,
+    /// The letter that this was a replay of.
+    pub replay_of: Option<String>,
+}
+
+impl Letter {
+    /// The letter as a message on `emails.dlq`: the payload untouched, the story in the headers. A payload that doesn't
+    /// fit beside them stays in the table alone, and the letter says so.
+    pub(crate) fn as_outbox_row(&self, id: &str) -> OutboxRow {
+        let mut headers = self.headers.for_resending();
+        headers.set(headers::DEAD_LETTER, id);
+        headers.set(headers::REASON, self.reason.as_str());
+        headers.set(
+            headers::ERROR,
+            &self.error[..self.error.floor_char_boundary(MAX_ERROR_HEADER)],
+        );
+        headers.set(headers::HANDLER, self.handler.as_str());
+        headers.set(headers::ATTEMPTS, self.attempts.to_string());
+        headers.set(headers::SUBJECT, self.subject.as_str());
+        headers.set(headers::STREAM, self.stream.as_str());
+        headers.set(headers::STREAM_SEQUENCE, self.stream_seq.to_string());
+        let fits = self.payload.len() <= MAX_PAYLOAD;
+        if !fits {
+            headers.set(headers::PAYLOAD, "in the table");
+        }
+        OutboxRow::new(
+            DEAD_LETTER_SUBJECT,
+            headers,
+            if fits { self.payload.clone() } else { Vec::new() },
+        )
+    }
+}
+
+const INSERT: &str = "\
+INSERT INTO dead_letters (id, state, reason, handler, key, subject, stream, stream_seq, payload, headers, error, error_class,
+    error_fingerprint, attempts, history, message_id, trace_id, replays, died_at)
+VALUES ($1, 'dead', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, $17)
+ON CONFLICT (id) DO UPDATE SET state = 'dead', reason = excluded.reason, error = excluded.error,
+    error_class = excluded.error_class, error_fingerprint = excluded.error_fingerprint,
+    attempts = excluded.attempts, history = excluded.history, died_at = excluded.died_at";
+
+/// Writes the row, or, for a replay that failed, brings its letter back to `dead`. Gives the letter's id.
+pub(crate) async fn insert(tx: &mut Tx, letter: &Letter) -> Result<String, StoreError> {
+    let id = letter
+        .replay_of
+        .clone()
+        .unwrap_or_else(|| Uuid::now_v7().to_string());
+    let headers = serde_json::to_string(&letter.headers).map_err(unreadable_headers)?;
+    let history = write_history(&letter.history)?;
+    let trace_id = letter
+        .headers
+        .get("traceparent")
+        .and_then(|parent| parent.split('-').nth(1))
+        .map(str::to_owned);
+    execute!(
+        tx,
+        INSERT,
+        &id,
+        letter.reason.as_str(),
+        &letter.handler,
+        &letter.key,
+        &letter.subject,
+        &letter.stream,
+        letter.stream_seq,
+        &letter.payload,
+        &headers,
+        without_nul(&letter.error),
+        &letter.error_class,
+        fingerprint::of_error(&letter.error_class, &letter.error),
+        letter.attempts,
+        &history,
+        letter.message_id.as_deref().map(without_nul),
+        trace_id,
+        now_text()
+    )?;
+    if letter.replay_of.is_some() {
+        let detail = format!("{}: {}", letter.reason, letter.error);
+        trail::write(tx, &id, Act::Failed, &letter.handler, &detail).await?;
+    }
+    Ok(id)
+}

@@ -1,0 +1,77 @@
+//! Sending a letter once more to the handler it died in.
+
+use super::row::{find, replay_key};
+use super::trail::{self, Act};
+use super::{now_text, unreadable_headers};
+use crate::headers::{self, Headers};
+use crate::store::outbox::OutboxRow;
+use crate::store::{Store, StoreError, Tx, deliveries};
+use crate::{execute, on_tx};
+
+/// What came of asking for a replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replay {
+    /// It is in the outbox.
+    Begun,
+    /// There is no such letter.
+    NotFound,
+    /// It is not `dead` but in this state: there is nothing to replay, or somebody was faster.
+    Not(String),
+}
+
+const BEGIN_REPLAY: &str = "\
+UPDATE dead_letters SET state = 'replaying', replays = replays + 1, settled_by = $2 WHERE id = $1 AND state = 'dead'";
+
+/// Sends a dead letter once more to the handler it died in. Fenced: of many callers one begins it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn replay(store: &Store, id: &str, by: &str) -> Result<Replay, StoreError> {
+    let mut tx = store.begin().await?;
+    let begun = execute!(tx, BEGIN_REPLAY, id, by)?;
+    let Some(letter) = find(&mut tx, id).await? else {
+        return Ok(Replay::NotFound);
+    };
+    if begun == 0 {
+        return Ok(Replay::Not(letter.state));
+    }
+    deliveries::revive(&mut tx, &letter.handler, &letter.replay_key()).await?;
+    let received: Headers = serde_json::from_str(&letter.headers).map_err(unreadable_headers)?;
+    let mut headers = received.for_resending();
+    headers.set(headers::REPLAY, id);
+    headers.set(headers::HANDLER, letter.handler.as_str());
+    trail::write(&mut tx, id, Act::Replay, by, &format!("to {}", letter.handler)).await?;
+    tx.push(&OutboxRow::new(letter.subject, headers, letter.payload))
+        .await?;
+    tx.commit().await?;
+    Ok(Replay::Begun)
+}
+
+const REPLAYED_KEY: &str =
+    "SELECT key, edits FROM dead_letters WHERE id = $1 AND handler = $2 AND state = 'replaying'";
+
+/// The ledger key under which `handler` runs the replay of letter `id`; `None` when no such replay is under way.
+pub(crate) async fn replayed_key(tx: &mut Tx, id: &str, handler: &str) -> Result<Option<String>, StoreError> {
+    let found: Option<(String, i64)> = on_tx!(tx, connection => sqlx::query_as(REPLAYED_KEY)
+        .bind(id)
+        .bind(handler)
+        .fetch_optional(connection)
+        .await)?;
+    Ok(found.map(|(key, edits)| replay_key(&key, edits)))
+}
+
+const REPLAYED: &str = "\
+UPDATE dead_letters SET state = 'replayed', settled_at = $2 WHERE id = $1 AND state = 'replaying' RETURNING handler";
+
+/// The replay has succeeded.
+pub(crate) async fn replayed(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    let handler: Option<String> = on_tx!(tx, connection => sqlx::query_scalar(REPLAYED)
+        .bind(id)
+        .bind(now_text())
+        .fetch_optional(connection)
+        .await)?;
+    if let Some(handler) = handler {
+        trail::write(tx, id, Act::Replayed, &handler, "").await?;
+    }
+    Ok(())
+}
