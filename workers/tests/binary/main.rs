@@ -6,6 +6,7 @@
 )]
 
 mod demo;
+mod dlq;
 #[path = "../../../framework/tests/servers/mod.rs"]
 mod servers;
 mod wrong_input;
