@@ -19,6 +19,8 @@ pub struct Cx<'a> {
     pub(crate) outbox: Vec<OutboxRow>,
     pub(crate) tx: Option<Tx>,
     pub(crate) effect_begun: bool,
+    /// The database went away after the effect had begun: that error says nothing about the effect.
+    pub(crate) effect_in_doubt: bool,
 }
 
 /// What a handler meets when postroom itself can't go on. Retried, if the handler's error enum says so.
@@ -67,6 +69,7 @@ impl<'a> Cx<'a> {
             outbox: Vec::new(),
             tx: None,
             effect_begun: false,
+            effect_in_doubt: false,
         }
     }
 
@@ -87,7 +90,9 @@ impl<'a> Cx<'a> {
     /// When the database is away.
     pub async fn tx(&mut self) -> Result<&mut Tx, CxError> {
         if self.tx.is_none() {
+            self.effect_in_doubt = self.effect_begun;
             self.tx = Some(self.store.begin().await?);
+            self.effect_in_doubt = false;
         }
         self.tx.as_mut().ok_or(CxError::LeaseLost)
     }

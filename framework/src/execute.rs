@@ -197,19 +197,14 @@ impl Executor {
         let handled = AssertUnwindSafe(self.handler.handle(message, cx)).catch_unwind();
         let failure = match tokio::time::timeout(timeout, handled).await {
             Ok(Ok(Ok(()))) => return Ended::Succeeded,
-            Ok(Ok(Err(failure))) => return Ended::Failed(failure),
+            Ok(Ok(Err(failure))) => return Ended::Failed(failure.ambiguous_if(cx.effect_in_doubt)),
             Ok(Err(panic)) => {
                 Failure::retryable("panic", format!("the handler panicked: {}", panic_text(&*panic)))
             }
             Err(_) => Failure::retryable("timeout", format!("the handler took longer than {timeout:?}")),
         };
-        // It was cut off between the start of its effect and the verdict.
-        let verdict = if cx.effect_begun {
-            Verdict::Ambiguous
-        } else {
-            failure.verdict
-        };
-        Ended::Failed(Failure { verdict, ..failure })
+        // It may have been cut off between the start of its effect and the verdict.
+        Ended::Failed(failure.ambiguous_if(cx.effect_begun))
     }
 
     /// The key belongs to another payload: this one dies under a key of its own, so that it dies once.

@@ -103,4 +103,14 @@ impl Failure {
             error: error.into(),
         }
     }
+
+    /// The same failure, but nobody knows whether the effect that had begun has happened.
+    pub(crate) fn ambiguous_if(self, effect_begun: bool) -> Self {
+        let verdict = if effect_begun {
+            Verdict::Ambiguous
+        } else {
+            self.verdict
+        };
+        Self { verdict, ..self }
+    }
 }

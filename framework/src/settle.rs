@@ -65,6 +65,7 @@ impl Executor {
     }
 
     async fn succeeded(&self, incoming: &Incoming, claim: &Granted, mut cx: Cx<'_>) {
+        let effect_begun = cx.effect_begun;
         let committed = async {
             let mut tx = match cx.tx.take() {
                 Some(tx) => tx,
@@ -89,6 +90,8 @@ impl Executor {
                     "store",
                     format!("what the handler did could not be committed: {error}"),
                 );
+                // The effect happened, and the row that says so was lost.
+                let failure = failure.ambiguous_if(effect_begun);
                 self.failed(incoming, claim, &failure).await;
             }
         }
@@ -223,7 +226,16 @@ impl Executor {
             cx.outbox.clear();
             cx.tx = None;
         }
-        match self.bury(cx, claim, &letter).await {
+        let mut buried = self.bury(cx, claim, &letter).await;
+        if let Err(error) = &buried
+            && spoken
+        {
+            // Whatever the last words left behind, such as a transaction that Postgres has aborted, the letter counts.
+            tracing::warn!(handler, %error, "the letter could not be written with what on_dead_letter did; it is written without");
+            let wordless = Cx::new(&self.store, incoming, claim);
+            buried = self.bury(wordless, claim, &letter).await;
+        }
+        match buried {
             Ok(Settled::Committed) => {
                 counter!(names::DEAD_LETTERS, "handler" => handler, "reason" => reason.as_str()).increment(1);
                 self.count("dead");

@@ -11,8 +11,11 @@ mod cases;
 mod probe;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod trouble;
 mod world;
 
+use cases::*;
+use trouble::*;
 use world::World;
 
 /// Runs each case on every pair of database and broker.
@@ -28,7 +31,7 @@ macro_rules! everywhere {
             use super::World;
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::cases::$case($world().await).await;
+                super::$case($world().await).await;
             })+
         }
     };
@@ -51,4 +54,6 @@ everywhere![
     a_handler_that_outlasts_its_lease_keeps_it,
     work_of_a_process_that_died_runs_again,
     three_deaths_of_the_process_are_enough,
+    an_effect_whose_commit_failed_is_not_forgotten,
+    last_words_that_cannot_commit_do_not_cost_the_letter,
 ];

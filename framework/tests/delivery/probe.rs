@@ -25,6 +25,16 @@ pub(crate) struct Pong {
     pub(crate) sent_at: String,
 }
 
+impl Pong {
+    pub(crate) fn of(ping: &Ping) -> Self {
+        Self {
+            id: ping.id,
+            outcome: ping.outcome,
+            sent_at: String::new(),
+        }
+    }
+}
+
 /// Published by the probe's last words.
 #[derive(Debug, Serialize, Deserialize, Message)]
 #[message(subject = "tests.mourned", id = "tests.mourned.v1")]
