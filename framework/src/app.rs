@@ -278,7 +278,13 @@ impl Running {
             tracing::warn!("the outbox was not emptied in time; the next process publishes the rest");
         }
         self.bus.flush().await;
-        self.store.close().await;
+        // A handler that does not stop may hold a connection for as long.
+        if tokio::time::timeout(ABORT_LIMIT, self.store.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the database connections are still in use; they end with the process");
+        }
     }
 }
 

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use async_nats::jetstream::context::{Context, PublishErrorKind};
+use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -19,6 +19,7 @@ pub use error::BusError;
 
 use crate::explain::with_causes;
 use crate::headers::{self, Headers};
+use crate::key::Key;
 use crate::store::outbox::OutboxRow;
 use crate::store::redacted;
 use crate::streams::StreamSpec;
@@ -42,6 +43,9 @@ const MAX_ACK_PENDING: i64 = 20_000;
 /// The broker's window for dropping a second copy of an outbox row. Later copies the ledger suppresses.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
+/// No broker counts nanoseconds beyond 292 years, and a clock that was set back must not hold a message for as long.
+const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
+
 /// One message as delivered.
 #[derive(Debug)]
 pub struct Incoming {
@@ -55,6 +59,8 @@ pub struct Incoming {
     pub stream: String,
     /// Its sequence there.
     pub stream_seq: i64,
+    /// When the stream took it, in nanoseconds since 1970. A stream that was made anew counts from 1 again; time goes on.
+    pub stored_at: i128,
     /// How often it was delivered, this time included.
     pub delivered: i64,
     pub(crate) receipt: Receipt,
@@ -76,6 +82,7 @@ impl Bus {
         let client = ConnectOptions::new()
             .name(name)
             .connection_timeout(CONNECT_TIMEOUT)
+            .event_callback(async |event| tell(&event))
             .connect(url.split(',').map(str::trim).collect::<Vec<_>>())
             .await
             .map_err(|error| connect_error(url, &error))?;
@@ -187,23 +194,15 @@ impl Bus {
                     .await,
             );
         }
-        let mut confirmed = Vec::with_capacity(rows.len());
-        for (row, sent) in rows.iter().zip(sent) {
+        // Side by side, so that of a batch whose confirmations were lost, all are given up within one timeout.
+        let confirmed = rows.iter().zip(sent).map(async |(row, sent)| {
             let outcome = match sent {
-                Ok(ack) => ack.await.map(|_| ()),
+                Ok(ack) => ack.await.map(drop),
                 Err(error) => Err(error),
             };
-            confirmed.push(outcome.map_err(|error| match error.kind() {
-                PublishErrorKind::StreamNotFound => BusError::NoStream {
-                    subject: row.subject.clone(),
-                },
-                _ => BusError::NotConfirmed {
-                    subject: row.subject.clone(),
-                    reason: with_causes(&error),
-                },
-            }));
-        }
-        confirmed
+            outcome.map_err(|error| publish_error(row, &error))
+        });
+        futures_util::future::join_all(confirmed).await
     }
 
     /// Whether the connection stands at this moment.
@@ -212,10 +211,11 @@ impl Bus {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Sends what is buffered.
+    /// Sends what is buffered. With the broker away it would wait for its return.
     pub(crate) async fn flush(&self) {
-        if let Err(error) = self.client.flush().await {
-            tracing::debug!(%error, "the last bytes to the broker may be lost; redelivery covers it");
+        let flushed = tokio::time::timeout(CONFIRM_TIMEOUT, self.client.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::debug!("the last bytes to the broker may be lost; redelivery covers it");
         }
     }
 }
@@ -253,13 +253,14 @@ impl Pull {
     }
 
     fn incoming(&self, message: &async_nats::jetstream::Message) -> Result<Incoming, String> {
-        let (stream, stream_seq, delivered) = {
+        let (stream, stream_seq, stored_at, delivered) = {
             let info = message
                 .info()
                 .map_err(|error| format!("a delivery without its JetStream reply: {error}"))?;
             (
                 info.stream.to_owned(),
                 i64::try_from(info.stream_sequence).unwrap_or(i64::MAX),
+                info.published.unix_timestamp_nanos(),
                 info.delivered,
             )
         };
@@ -274,12 +275,20 @@ impl Pull {
             payload: message.payload.clone(),
             stream,
             stream_seq,
+            stored_at,
             delivered,
             receipt: Receipt {
                 client: self.client.clone(),
                 reply,
             },
         })
+    }
+}
+
+impl Incoming {
+    /// What tells this message from every other one that is or was in its stream.
+    pub(crate) fn place(&self) -> Key {
+        Key::of(&[&self.stream.as_str(), &self.stream_seq, &self.stored_at])
     }
 }
 
@@ -292,9 +301,10 @@ impl Receipt {
         matches!(tokio::time::timeout(CONFIRM_TIMEOUT, request).await, Ok(Ok(_)))
     }
 
-    /// Not now: deliver it again after `delay`. Never without one, which would come back at once, and again.
+    /// Not now: deliver it again after `delay`. Never without one, which would come back at once, and again; and no
+    /// longer than [`LONGEST_DELAY`], after which the ledger is asked again.
     pub(crate) async fn nak(&self, delay: Duration) {
-        let delay = delay.max(Duration::from_millis(1));
+        let delay = delay.clamp(Duration::from_millis(1), LONGEST_DELAY);
         self.tell(format!("-NAK {{\"delay\":{}}}", delay.as_nanos()))
             .await;
     }
@@ -330,6 +340,34 @@ fn outbound(row: &OutboxRow) -> PublishMessage {
     PublishMessage::build()
         .payload(row.payload.clone().into())
         .headers(map)
+}
+
+/// A person wonders why nothing moves.
+fn tell(event: &Event) {
+    match event {
+        Event::Disconnected => {
+            tracing::warn!("the broker is away; what is to be published waits in the outbox");
+        }
+        Event::Connected => tracing::info!("the broker is there"),
+        other => tracing::debug!(event = %other, "the connection to the broker"),
+    }
+}
+
+fn publish_error(row: &OutboxRow, error: &PublishError) -> BusError {
+    let subject = row.subject.clone();
+    match error.kind() {
+        PublishErrorKind::StreamNotFound => BusError::NoStream { subject },
+        PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
+            BusError::NotConfirmed {
+                subject,
+                reason: with_causes(error),
+            }
+        }
+        _ => BusError::NotTaken {
+            subject,
+            reason: with_causes(error),
+        },
+    }
 }
 
 fn received(map: Option<&HeaderMap>) -> Headers {

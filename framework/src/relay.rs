@@ -1,5 +1,6 @@
 //! The outbox relay: publishes what committed transactions have decided to, and forgets it once the broker has it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
@@ -15,6 +16,8 @@ use crate::streams;
 const BATCH: i64 = 256;
 /// Rows of relays that have died are looked for this often, when nothing rings.
 const SWEEP: Duration = Duration::from_secs(1);
+/// What the broker refuses is offered again after this, and does not stand in the way of the rest meanwhile.
+const ASIDE: Duration = Duration::from_secs(30);
 /// How long to wait when the broker or the database is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -53,7 +56,8 @@ async fn relay_batch(store: &Store, bus: &Bus) -> Result<Progress, StoreError> {
     look.rollback().await?;
     gauge!(names::OUTBOX_AGE).set(backlog.oldest.as_secs_f64());
     gauge!(names::OUTBOX_ROWS).set(f64::from(u32::try_from(backlog.rows).unwrap_or(u32::MAX)));
-    if backlog.rows == 0 {
+    // While the broker is away, the client would keep each row in memory, and once more with every try.
+    if backlog.rows == 0 || !bus.is_connected() {
         return Ok(Progress {
             taken: 0,
             confirmed: 0,
@@ -68,34 +72,61 @@ async fn relay_batch(store: &Store, bus: &Bus) -> Result<Progress, StoreError> {
             confirmed: 0,
         });
     }
-    let outcomes = bus.publish_all(&rows).await;
+    let mut outcomes = bus.publish_all(&rows).await;
+    make_missing_streams(bus, &rows, &mut outcomes).await;
     let mut confirmed = 0;
     let mut tx = store.begin().await?;
     for (row, outcome) in rows.iter().zip(&outcomes) {
-        if outcome.is_ok() {
-            outbox::delete(&mut tx, &row.id).await?;
-            counter!(names::PUBLISHED, "subject" => row.subject.clone()).increment(1);
-            confirmed += 1;
+        match outcome {
+            Ok(()) => {
+                outbox::delete(&mut tx, &row.id).await?;
+                counter!(names::PUBLISHED, "subject" => row.subject.clone()).increment(1);
+                confirmed += 1;
+            }
+            Err(BusError::NotTaken { .. }) => outbox::set_aside(&mut tx, &row.id, ASIDE).await?,
+            Err(_) => {}
         }
     }
     tx.commit().await?;
-    for (row, outcome) in rows.iter().zip(outcomes) {
-        if let Err(error) = outcome {
-            unconfirmed(bus, row, &error).await;
-        }
-    }
+    tell(&rows, &outcomes);
     Ok(Progress {
         taken: rows.len(),
         confirmed,
     })
 }
 
-/// The row stays. Where no stream keeps its subject yet, one is made for the next try.
-async fn unconfirmed(bus: &Bus, row: &OutboxRow, error: &BusError) {
-    tracing::warn!(%error, id = %row.id, "an outbox message was not published yet");
-    if matches!(error, BusError::NoStream { .. })
-        && let Err(error) = bus.ensure_stream(&streams::for_subject(&row.subject)).await
-    {
-        tracing::warn!(%error, subject = %row.subject, "no stream could be made for it");
+/// Where no stream keeps a subject yet, one is made for the next try.
+async fn make_missing_streams(bus: &Bus, rows: &[OutboxRow], outcomes: &mut [Result<(), BusError>]) {
+    let mut asked: HashMap<&str, Option<String>> = HashMap::new();
+    for (row, outcome) in rows.iter().zip(outcomes) {
+        if !matches!(outcome, Err(BusError::NoStream { .. })) {
+            continue;
+        }
+        let subject = row.subject.as_str();
+        if !asked.contains_key(subject) {
+            let made = bus.ensure_stream(&streams::for_subject(subject)).await;
+            asked.insert(subject, made.err().map(|error| error.to_string()));
+        }
+        if let Some(Some(reason)) = asked.get(subject) {
+            let (subject, reason) = (subject.to_owned(), reason.clone());
+            *outcome = Err(BusError::NotTaken { subject, reason });
+        }
+    }
+}
+
+/// Each refusal, since each needs a person; of what is only late, how much it is.
+fn tell(rows: &[OutboxRow], outcomes: &[Result<(), BusError>]) {
+    let mut late = Vec::new();
+    for (row, outcome) in rows.iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => {}
+            Err(error @ BusError::NotTaken { .. }) => {
+                tracing::error!(%error, id = %row.id, "an outbox message is refused");
+            }
+            Err(error) => late.push(error),
+        }
+    }
+    if let Some(error) = late.first() {
+        tracing::warn!(%error, messages = late.len(), "outbox messages were not published yet");
     }
 }

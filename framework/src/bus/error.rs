@@ -59,6 +59,17 @@ pub enum BusError {
         /// The subject.
         subject: String,
     },
+    /// The broker refuses a message: it is too large for it, its stream is full, or the subject is none.
+    #[error(
+        "the broker takes no message on `{subject}`: {reason}; give its stream room, or raise the broker's max_payload; \
+         it waits in the outbox and is offered again"
+    )]
+    NotTaken {
+        /// The subject.
+        subject: String,
+        /// What it said.
+        reason: String,
+    },
     /// The broker did not confirm a message.
     #[error("the broker did not confirm a message on `{subject}`: {reason}")]
     NotConfirmed {

@@ -120,6 +120,15 @@ pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+const SET_ASIDE: &str =
+    "UPDATE outbox SET owner = '', claimed_until = (SELECT now_ms FROM clock) + $2 WHERE id = $1";
+
+/// Leaves a row that the broker refuses for later, so that it holds up no other: it is nobody's, and anybody's after `wait`.
+pub(crate) async fn set_aside(tx: &mut Tx, id: &str, wait: Duration) -> Result<(), StoreError> {
+    execute!(tx, SET_ASIDE, id, millis(wait))?;
+    Ok(())
+}
+
 const BACKLOG: &str = "\
 SELECT COUNT(*), COALESCE((SELECT now_ms FROM clock) - MIN(created), 0) FROM outbox";
 
