@@ -46,7 +46,7 @@ pub(crate) struct Executor {
 pub(crate) enum Ended {
     Succeeded,
     Failed(Failure),
-    /// The lease was lost: somebody else may be at it.
+    /// The lease was lost, or could not be renewed in time: somebody else may be at it.
     Lost,
     /// The process is stopping.
     Interrupted,
@@ -62,50 +62,60 @@ impl Executor {
             fingerprint,
             message,
         } = self.open(&incoming);
-        let granted_at = Instant::now();
-        match self.claim(&incoming, key.clone(), &fingerprint).await {
-            Ok(Some(Claim::Granted(granted))) => self.run(&incoming, message, &granted, granted_at).await,
-            Ok(Some(Claim::Done { .. })) => {
+        let (claim, asked_at) = match self.claim(&incoming, key.clone(), &fingerprint).await {
+            Ok(claimed) => claimed,
+            Err(error) => return self.wait_for_the_store(&incoming, &error).await,
+        };
+        match claim {
+            Some(Claim::Granted(granted)) => self.run(&incoming, message, &granted, asked_at).await,
+            Some(Claim::Done { .. }) => {
                 counter!(names::DUPLICATES, "handler" => handler).increment(1);
                 self.confirm_ack(&incoming).await;
             }
-            Ok(Some(Claim::Dead) | None) => self.confirm_ack(&incoming).await,
-            Ok(Some(Claim::Later(wait))) => incoming.receipt.nak(wait + MARGIN).await,
-            Ok(Some(Claim::KeyReused)) => self.key_reused(&incoming, &key, &fingerprint, granted_at).await,
-            Err(error) => {
-                tracing::warn!(handler, %error, "a message waits, since it could not be claimed");
-                incoming.receipt.nak(STORE_AWAY).await;
-            }
+            Some(Claim::Dead) | None => self.confirm_ack(&incoming).await,
+            Some(Claim::Later(wait)) => incoming.receipt.nak(wait + MARGIN).await,
+            Some(Claim::KeyReused) => self.key_reused(&incoming, &key, &fingerprint).await,
         }
+    }
+
+    async fn wait_for_the_store(&self, incoming: &Incoming, error: &StoreError) {
+        tracing::warn!(handler = self.handler.policy().id, %error, "a message waits, since it could not be claimed");
+        incoming.receipt.nak(STORE_AWAY).await;
     }
 
     fn open(&self, incoming: &Incoming) -> Opened {
         let opened = std::panic::catch_unwind(AssertUnwindSafe(|| self.handler.open(incoming)));
         opened.unwrap_or_else(|panic| Opened {
-            key: Key::of(&[&incoming.stream.as_str(), &incoming.stream_seq]),
+            key: incoming.place(),
             fingerprint: crate::fingerprint::of_payload(&incoming.payload, &[]),
             message: Err(format!("decoding it panicked: {}", panic_text(&*panic))),
         })
     }
 
-    /// `None`: the delivery is a replay that is not meant for this handler, or is over.
+    /// `None`: the delivery is a replay that is not meant for this handler, or is over. The time is from when the lease
+    /// counts at the latest: after the wait for the database, which may be longer than a lease.
     async fn claim(
         &self,
         incoming: &Incoming,
         mut key: Key,
         fingerprint: &str,
-    ) -> Result<Option<Claim>, StoreError> {
+    ) -> Result<(Option<Claim>, Instant), StoreError> {
         let policy = self.handler.policy();
         let mut tx = self.store.begin().await?;
-        if let Some(letter) = incoming.headers.get(headers::REPLAY) {
+        let asked_at = Instant::now();
+        let replay = incoming.headers.get(headers::REPLAY);
+        if let Some(letter) = replay {
             match dead_letters::replayed_key(&mut tx, letter, policy.id).await? {
                 Some(stored) => key = Key::stored(stored),
-                None => return Ok(None),
+                None => return Ok((None, asked_at)),
             }
         }
         let claim = deliveries::claim(&mut tx, policy.id, &key, fingerprint, LEASE, policy.ttl).await?;
+        if let Some(letter) = replay {
+            dead_letters::replay_ended_elsewhere(&mut tx, letter, &claim).await?;
+        }
         tx.commit().await?;
-        Ok(Some(claim))
+        Ok((Some(claim), asked_at))
     }
 
     async fn run(
@@ -208,20 +218,25 @@ impl Executor {
     }
 
     /// The key belongs to another payload: this one dies under a key of its own, so that it dies once.
-    async fn key_reused(&self, incoming: &Incoming, key: &Key, fingerprint: &str, granted_at: Instant) {
+    async fn key_reused(&self, incoming: &Incoming, key: &Key, fingerprint: &str) {
         let policy = self.handler.policy();
         let key = Key::stored(format!("{key}!{fingerprint}"));
         let claimed = async {
             let mut tx = self.store.begin().await?;
+            let asked_at = Instant::now();
             let claim = deliveries::claim(&mut tx, policy.id, &key, fingerprint, LEASE, policy.ttl).await?;
             tx.commit().await?;
-            Ok::<_, StoreError>(claim)
+            Ok::<_, StoreError>((claim, asked_at))
         };
-        match claimed.await {
-            Ok(Claim::Granted(granted)) => {
+        let (claim, asked_at) = match claimed.await {
+            Ok(claimed) => claimed,
+            Err(error) => return self.wait_for_the_store(incoming, &error).await,
+        };
+        match claim {
+            Claim::Granted(granted) => {
                 let _pulse = self
                     .heartbeat
-                    .keep(granted.lease.clone(), incoming.receipt.clone(), granted_at);
+                    .keep(granted.lease.clone(), incoming.receipt.clone(), asked_at);
                 let error = "its idempotency key was used before, for another payload".to_owned();
                 let failure = Failure {
                     verdict: Verdict::DeadLetter,
@@ -231,12 +246,8 @@ impl Executor {
                 self.dead_letter(incoming, &granted, Reason::KeyReused, &failure)
                     .await;
             }
-            Ok(Claim::Later(wait)) => incoming.receipt.nak(wait + MARGIN).await,
-            Ok(Claim::Done { .. } | Claim::Dead | Claim::KeyReused) => self.confirm_ack(incoming).await,
-            Err(error) => {
-                tracing::warn!(handler = policy.id, %error, "a message waits, since it could not be claimed");
-                incoming.receipt.nak(STORE_AWAY).await;
-            }
+            Claim::Later(wait) => incoming.receipt.nak(wait + MARGIN).await,
+            Claim::Done { .. } | Claim::Dead | Claim::KeyReused => self.confirm_ack(incoming).await,
         }
     }
 

@@ -107,7 +107,7 @@ impl<M: Message, H: Handle<M>> AnyHandler for Typed<H, M> {
         let message = decode::<M>(incoming);
         let key = match (&message, self.spec.key) {
             (Ok(message), Some(key)) => key(message),
-            _ => Key::of(&[&incoming.stream.as_str(), &incoming.stream_seq]),
+            _ => incoming.place(),
         };
         Opened {
             key,

@@ -62,6 +62,13 @@ impl Headers {
             .flat_map(|(name, values)| values.iter().map(move |value| (name.as_str(), value.as_str())))
     }
 
+    /// Their bytes on the wire, about.
+    pub(crate) fn size(&self) -> usize {
+        self.iter()
+            .map(|(name, value)| name.len() + value.len() + ": \r\n".len())
+            .sum()
+    }
+
     /// These headers without those that instruct a broker (`Nats-…`) and without postroom's own: what may be sent again.
     #[must_use]
     pub(crate) fn for_resending(&self) -> Self {

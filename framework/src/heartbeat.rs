@@ -71,13 +71,19 @@ impl Heartbeat {
 
     /// Beats until `stop`.
     pub(crate) async fn run(self, store: Store, stop: CancellationToken) {
+        // Side by side: a lease runs out in time, however long the database takes to answer.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.beat(&store) => {}
+            () = self.watch() => {}
+        }
+    }
+
+    async fn beat(&self, store: &Store) {
         let mut ticks = tokio::time::interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
+            ticks.tick().await;
             let beaten = Instant::now();
             let due = self.locked(|in_flight| {
                 in_flight
@@ -89,11 +95,24 @@ impl Heartbeat {
             if due.is_empty() {
                 continue;
             }
-            match tokio::time::timeout(LEASE - SAFETY, renew(&store, &due)).await {
+            match tokio::time::timeout(LEASE - SAFETY, renew(store, &due)).await {
                 Ok(Ok(renewed)) => self.mark(&renewed, beaten),
                 Ok(Err(error)) => tracing::warn!(%error, "leases were not renewed"),
                 Err(_) => tracing::warn!("leases were not renewed in time: the database is slow or away"),
             }
+            // The broker's patience is no lease: without this, it redelivers, and the ledger says that it is too early.
+            // So it must not hold up the next beat when it is away.
+            let tell =
+                futures_util::future::join_all(due.iter().map(|(_, delivery)| delivery.receipt.progress()));
+            let _ = tokio::time::timeout(SAFETY, tell).await;
+        }
+    }
+
+    async fn watch(&self) {
+        let mut ticks = tokio::time::interval(SAFETY / 2);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
             self.cut_off_expired();
         }
     }
@@ -117,7 +136,11 @@ impl Heartbeat {
         let now = Instant::now();
         self.locked(|in_flight| {
             for delivery in in_flight.deliveries.values() {
-                if delivery.held_until <= now + SAFETY {
+                if delivery.held_until <= now + SAFETY && !delivery.lost.is_cancelled() {
+                    tracing::warn!(
+                        handler = delivery.lease.scope,
+                        "a handler is cut off: its lease could not be renewed"
+                    );
                     delivery.lost.cancel();
                 }
             }
@@ -137,9 +160,6 @@ async fn renew(store: &Store, due: &[(u64, Delivery)]) -> Result<Vec<(u64, bool)
         renewed.push((*id, deliveries::renew(&mut tx, &delivery.lease, LEASE).await?));
     }
     tx.commit().await?;
-    for (_, delivery) in due {
-        delivery.receipt.progress().await;
-    }
     Ok(renewed)
 }
 

@@ -22,6 +22,9 @@ const HAND_BACK: Duration = Duration::from_millis(100);
 /// Asked for a little late, so that the database's clock agrees that it is due.
 const MARGIN: Duration = Duration::from_millis(20);
 
+const CUT_OFF: &str = "the handler was cut off, since its lease could not be renewed: the database was away or busy for \
+    longer than a lease lasts, or, on SQLite, the handler itself kept a transaction open for so long";
+
 /// What a settling transaction came to.
 enum Settled {
     Committed,
@@ -39,8 +42,11 @@ impl Executor {
                 self.failed(incoming, claim, &failure).await;
             }
             Ended::Lost => {
+                // If the lease is somebody else's by now, the fence says so. If the database was only slow to renew it,
+                // this is a failed attempt, and not the death of a process, of which three make a message poison.
+                let failure = Failure::retryable("lease", CUT_OFF).ambiguous_if(cx.effect_begun);
                 abandon(cx).await;
-                self.count_fenced();
+                self.failed(incoming, claim, &failure).await;
             }
             Ended::Interrupted => {
                 let effect = if cx.effect_begun {
@@ -239,7 +245,6 @@ impl Executor {
             Ok(Settled::Committed) => {
                 counter!(names::DEAD_LETTERS, "handler" => handler, "reason" => reason.as_str()).increment(1);
                 self.count("dead");
-                tracing::warn!(handler, %reason, error = %for_log(&failure.error), "a message was dead-lettered");
                 incoming.receipt.term(reason.as_str()).await;
             }
             Ok(Settled::Fenced) => self.count_fenced(),
@@ -255,8 +260,19 @@ impl Executor {
         for row in &cx.outbox {
             tx.push(row).await?;
         }
-        tx.dead_letter(letter).await?;
-        self.finish(tx, claim, Settlement::Dead).await
+        let id = tx.dead_letter(letter).await?;
+        let settled = self.finish(tx, claim, Settlement::Dead).await?;
+        if matches!(settled, Settled::Committed) {
+            let Letter {
+                reason,
+                stream,
+                stream_seq,
+                ..
+            } = letter;
+            tracing::warn!(handler = letter.handler, %id, %reason, stream, stream_seq, error = %for_log(&letter.error),
+                "a message was dead-lettered");
+        }
+        Ok(settled)
     }
 
     async fn finish(

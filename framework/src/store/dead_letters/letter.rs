@@ -16,6 +16,8 @@ use crate::streams::DEAD_LETTER_SUBJECT;
 
 /// Of a long error, so much goes into the letter's header; the table has all of it.
 const MAX_ERROR_HEADER: usize = 1024;
+/// More of the sender's own headers than this stay in the table: beside them, the letter might not fit into a message.
+const MAX_SENDERS_HEADERS: usize = 32 * 1024;
 
 /// Why a message is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,9 @@ impl Letter {
     /// fit beside them stays in the table alone, and the letter says so.
     pub(crate) fn as_outbox_row(&self, id: &str) -> OutboxRow {
         let mut headers = self.headers.for_resending();
+        if headers.size() > MAX_SENDERS_HEADERS {
+            headers = Headers::default();
+        }
         headers.set(headers::DEAD_LETTER, id);
         headers.set(headers::REASON, self.reason.as_str());
         headers.set(
@@ -136,7 +141,7 @@ pub(crate) async fn insert(tx: &mut Tx, letter: &Letter) -> Result<String, Store
         .headers
         .get("traceparent")
         .and_then(|parent| parent.split('-').nth(1))
-        .map(str::to_owned);
+        .map(without_nul);
     execute!(
         tx,
         INSERT,

@@ -23,7 +23,7 @@ pub(super) use letter::insert;
 pub use letter::{Letter, Reason};
 pub use purge::purge;
 pub use replay::{Replay, replay};
-pub(crate) use replay::{replayed, replayed_key};
+pub(crate) use replay::{replay_ended_elsewhere, replayed, replayed_key};
 pub use row::{DeadLetter, find};
 pub use trail::{Action, trail};
 

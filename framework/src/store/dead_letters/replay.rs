@@ -2,9 +2,10 @@
 
 use super::row::{find, replay_key};
 use super::trail::{self, Act};
-use super::{now_text, unreadable_headers};
+use super::{now_text, unreadable_headers, without_nul};
 use crate::headers::{self, Headers};
 use crate::store::outbox::OutboxRow;
+use crate::store::deliveries::Claim;
 use crate::store::{Store, StoreError, Tx, deliveries};
 use crate::{execute, on_tx};
 
@@ -53,7 +54,7 @@ const REPLAYED_KEY: &str =
 /// The ledger key under which `handler` runs the replay of letter `id`; `None` when no such replay is under way.
 pub(crate) async fn replayed_key(tx: &mut Tx, id: &str, handler: &str) -> Result<Option<String>, StoreError> {
     let found: Option<(String, i64)> = on_tx!(tx, connection => sqlx::query_as(REPLAYED_KEY)
-        .bind(id)
+        .bind(without_nul(id))
         .bind(handler)
         .fetch_optional(connection)
         .await)?;
@@ -74,4 +75,25 @@ pub(crate) async fn replayed(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
         trail::write(tx, id, Act::Replayed, &handler, "").await?;
     }
     Ok(())
+}
+
+const BACK_TO_DEAD: &str = "\
+UPDATE dead_letters SET state = 'dead' WHERE id = $1 AND state = 'replaying' RETURNING handler";
+
+/// The work was settled by another copy of the message before the replay of letter `id` came to it, so the replay is over.
+pub(crate) async fn replay_ended_elsewhere(tx: &mut Tx, id: &str, found: &Claim) -> Result<(), StoreError> {
+    match found {
+        Claim::Done { .. } => replayed(tx, id).await,
+        Claim::Dead => {
+            let handler: Option<String> = on_tx!(tx, connection => sqlx::query_scalar(BACK_TO_DEAD)
+                .bind(id)
+                .fetch_optional(connection)
+                .await)?;
+            match handler {
+                Some(handler) => trail::write(tx, id, Act::Failed, &handler, "another copy died").await,
+                None => Ok(()),
+            }
+        }
+        Claim::Granted(_) | Claim::Later(_) | Claim::KeyReused => Ok(()),
+    }
 }
