@@ -81,6 +81,7 @@ on_both![
     a_replay_that_succeeds_settles_its_letter,
     a_replay_that_fails_is_the_same_letter_again,
     settled_rows_are_forgotten_after_their_ttl,
+    forgotten_work_leaves_no_effect_behind,
     of_many_at_once_one_gets_the_work,
     what_is_rolled_back_is_not_published,
     the_outbox_keeps_order_and_is_left_to_others_when_its_relay_dies,
@@ -468,6 +469,22 @@ async fn settled_rows_are_forgotten_after_their_ttl(fresh: Fresh) {
     );
     tx.commit().await.expect("commit");
     assert!(settle(&store, &open, Settlement::Done { result: None }).await);
+}
+
+async fn forgotten_work_leaves_no_effect_behind(fresh: Fresh) {
+    let store = fresh.open().await;
+    let Claim::Granted(work) = claim_as(&store, "a", PRINT, LONG, NOW).await else {
+        panic!("not granted")
+    };
+    let mut tx = store.begin().await.expect("begin");
+    assert!(
+        deliveries::begin_effect(&mut tx, &work.lease, "<m@x>")
+            .await
+            .expect("begin_effect")
+    );
+    tx.commit().await.expect("commit");
+    assert!(settle(&store, &work, Settlement::Dead).await);
+    assert_eq!(granted(&store, "a").await.unresolved_effect, None);
 }
 
 async fn of_many_at_once_one_gets_the_work(fresh: Fresh) {

@@ -85,6 +85,7 @@ ON CONFLICT (scope, key) DO UPDATE SET
     crashes = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN 0
                    WHEN d.state IN ('claimed', 'effect') THEN d.crashes + 1 ELSE d.crashes END,
     history = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN '[]' ELSE d.history END,
+    effect_id = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN NULL ELSE d.effect_id END,
     fingerprint = excluded.fingerprint,
     updated = excluded.updated,
     expires_at = excluded.expires_at
