@@ -56,4 +56,9 @@ everywhere![
     three_deaths_of_the_process_are_enough,
     an_effect_whose_commit_failed_is_not_forgotten,
     last_words_that_cannot_commit_do_not_cost_the_letter,
+    a_replay_whose_work_was_done_by_another_copy_is_over,
+    headers_with_nul_hold_up_nothing,
+    what_the_broker_refuses_holds_up_nothing_else,
+    a_claim_that_waited_for_the_database_is_as_good_as_any,
+    a_handler_that_costs_itself_the_lease_ends_and_says_why,
 ];
