@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use postroom::CancellationToken;
+use postroom::redact::for_log;
 
 use super::digest::Digests;
 use super::error::IngestError;
@@ -98,7 +99,7 @@ impl<'a> Batch<'a> {
             match fetched {
                 Ok(Some(())) => continue,
                 Err(refusal) if refusal.is_refusal() => {
-                    tracing::warn!(account = place.account, uid = place.uid, error = %refusal, "a mail is refused; it waits");
+                    tracing::warn!(account = place.account, uid = place.uid, error = %for_log(&refusal.to_string()), "a mail is refused; it waits");
                     left = true;
                     continue;
                 }

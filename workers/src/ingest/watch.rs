@@ -225,7 +225,7 @@ impl Ingest {
             match session.idle(limit, stop.cancelled()).await {
                 Ok(IdleEnd::Changed | IdleEnd::Expired | IdleEnd::Stopped) => return Ok(()),
                 Err(error @ ImapError::Refused { .. }) => {
-                    tracing::info!(account = self.watched.account, %error, "polling instead of IDLE");
+                    tracing::info!(account = self.watched.account, error = %for_log(&error.to_string()), "polling instead of IDLE");
                     session.forgo_idle();
                 }
                 Err(error) => return Err(error.into()),

@@ -102,14 +102,23 @@ pub(super) fn is_undecided(letter: &Letter) -> bool {
     matches!(
         letter.reason,
         Reason::UnknownEffect | Reason::KeyReused | Reason::Poison
-    ) || letter.error_class == HELD
+    ) || [HELD, AFTER_UNKNOWN].contains(&letter.error_class.as_str())
 }
 
 /// Whether the mail of this letter may have arrived before it died. A replay of it is a second copy then, and has to
 /// say so: the ledger of the replay begins anew and does not know.
 pub(super) fn may_have_arrived(letter: &DeadLetter) -> bool {
     /// Failures that leave it open what the relay has; the framework's own words among them.
-    const OPEN: [&str; 6] = [HELD, UNKNOWN, AFTER_UNKNOWN, "timeout", "panic", "crash"];
+    const OPEN: [&str; 8] = [
+        HELD,
+        UNKNOWN,
+        AFTER_UNKNOWN,
+        "timeout",
+        "panic",
+        "crash",
+        "lease",
+        "store",
+    ];
     let by_reason = [Reason::UnknownEffect, Reason::Poison]
         .iter()
         .any(|reason| letter.reason == reason.as_str());

@@ -4,8 +4,8 @@ use super::row::{find, replay_key};
 use super::trail::{self, Act};
 use super::{now_text, unreadable_headers, without_nul};
 use crate::headers::{self, Headers};
-use crate::store::outbox::OutboxRow;
 use crate::store::deliveries::Claim;
+use crate::store::outbox::OutboxRow;
 use crate::store::{Store, StoreError, Tx, deliveries};
 use crate::{execute, on_tx};
 
