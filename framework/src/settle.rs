@@ -188,8 +188,11 @@ impl Executor {
 
     async fn discard(&self, incoming: &Incoming, claim: &Granted) {
         let committed = async {
-            self.finish(self.store.begin().await?, claim, Settlement::Discarded)
-                .await
+            let mut tx = self.store.begin().await?;
+            if let Some(letter) = incoming.headers.get(headers::REPLAY) {
+                dead_letters::replayed(&mut tx, letter).await?;
+            }
+            self.finish(tx, claim, Settlement::Discarded).await
         };
         match committed.await {
             Ok(Settled::Committed) => {

@@ -40,7 +40,7 @@ enum Command {
     Doctor(doctor::Args),
     /// A mailbox to develop with: IMAP and SMTP on this machine, with faults on demand.
     Devmail(devmail::Args),
-    /// Dead letters: list them, look at one, send it on.
+    /// Dead letters: list, group, mend, send on, give up.
     Dlq(dlq::Args),
     /// Whether a server answers; exit code 0 or 1.
     Health(health::Args),
