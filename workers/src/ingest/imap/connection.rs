@@ -126,7 +126,8 @@ impl Connection {
         }
     }
 
-    async fn await_go_ahead(
+    /// Reads on until the server says `+`; other lines are kept.
+    pub(super) async fn await_go_ahead(
         &mut self,
         name: &'static str,
         tag: &str,
@@ -237,7 +238,7 @@ pub(super) fn accepted(
 }
 
 /// The tagged line came where `+` was due: a refusal, or an OK that answers nothing.
-pub(super) fn not_yet(command: &'static str, status: TaggedStatus, state: State) -> ImapError {
+fn not_yet(command: &'static str, status: TaggedStatus, state: State) -> ImapError {
     match accepted(command, status, state) {
         Ok(state) => ImapError::Protocol {
             command,

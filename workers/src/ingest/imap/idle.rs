@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::{Connection, accepted, not_yet, unexpected};
+use super::connection::{Connection, accepted, unexpected};
 use super::error::ImapError;
 use super::line::Line;
 
@@ -69,20 +69,8 @@ impl Connection {
     async fn begin_idle(&mut self, tag: &str) -> Result<(), ImapError> {
         const IDLE: &str = "IDLE";
         self.write(IDLE, format!("{tag} IDLE\r\n").as_bytes()).await?;
-        loop {
-            match self.read(IDLE).await? {
-                Line::GoAhead => return Ok(()),
-                Line::Tagged {
-                    tag: done,
-                    status,
-                    state,
-                } if done == tag => {
-                    return Err(not_yet(IDLE, status, state));
-                }
-                line @ Line::Tagged { .. } => return Err(unexpected(IDLE, &line)),
-                _ => {}
-            }
-        }
+        // What is told before the go-ahead is noted as news by the reading itself; the lines are of no further use.
+        self.await_go_ahead(IDLE, tag, &mut Vec::new()).await
     }
 
     async fn watch(&mut self, limit: Duration, stop: impl Future<Output = ()>) -> Result<IdleEnd, ImapError> {
