@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::Bus;
+use crate::cron::{self, Cron, Fire};
 use crate::error::{Error, Result};
 use crate::execute::Executor;
 use crate::handler::{AnyHandler, Handle, Handler, Typed};
@@ -38,6 +39,7 @@ pub struct App {
     bus: Bus,
     handlers: Vec<Arc<dyn AnyHandler>>,
     services: Vec<Service>,
+    crons: Vec<cron::Job>,
 }
 
 impl App {
@@ -62,6 +64,7 @@ impl App {
             bus,
             handlers: Vec::new(),
             services: Vec::new(),
+            crons: Vec::new(),
         })
     }
 
@@ -78,6 +81,31 @@ impl App {
     #[must_use]
     pub fn handler_with<M: Message, H: Handle<M>>(mut self, spec: Spec<M>, handler: H) -> Self {
         self.handlers.push(Arc::new(Typed::new(handler, spec)));
+        self
+    }
+
+    /// Adds a schedule and the message that each of its fires becomes. However many processes have it, each fire is one
+    /// message. The planned time is [`Fire::at`]; put what tells two fires apart into the message, and into its handler's key.
+    ///
+    /// ```no_run
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize, postroom::Message)]
+    /// # #[message(subject = "digests.due", id = "digests.due.v1")]
+    /// # struct DigestDue { day: String }
+    /// # fn app(app: postroom::App) -> postroom::App {
+    /// use postroom::{Cron, Missed};
+    ///
+    /// let weekdays = Cron::new("nightly-digest", "0 7 * * MON-FRI", "Europe/Berlin").missed(Missed::Coalesce);
+    /// app.cron(weekdays, |fire| DigestDue { day: fire.at.date().to_string() })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn cron<M: Message>(
+        mut self,
+        cron: Cron,
+        message: impl Fn(&Fire) -> M + Send + Sync + 'static,
+    ) -> Self {
+        self.crons.push(cron::Job::new(cron, message));
         self
     }
 
@@ -114,14 +142,15 @@ impl App {
     /// Starts everything; gives the handle to stop it.
     ///
     /// # Errors
-    /// When a handler's spec can't be held, two share an id, a stream or consumer can't be made, or the health port is
-    /// in use.
+    /// When a handler's spec or a schedule can't be held, two share an id, a stream or consumer can't be made, or the health
+    /// port is in use.
     pub async fn start(self) -> Result<Running> {
         self.check_handlers()?;
         let _ = health::metrics();
         for spec in self.streams() {
             self.bus.ensure_stream(&spec).await?;
         }
+        let crons = cron::prepare(&self.store, self.crons).await?;
         let running = Running {
             takers: TaskTracker::new(),
             keepers: TaskTracker::new(),
@@ -165,6 +194,11 @@ impl App {
                 running.stop.clone(),
             ));
         }
+        if !crons.is_empty() {
+            running
+                .takers
+                .spawn(cron::run(self.store.clone(), crons, running.stop.clone()));
+        }
         for service in self.services {
             running.takers.spawn(service(running.stop.clone()));
         }
@@ -184,8 +218,9 @@ impl App {
 
     fn streams(&self) -> Vec<StreamSpec> {
         let mut specs = streams::pipeline();
-        for handler in &self.handlers {
-            let spec = streams::for_subject(handler.subject());
+        let consumed = self.handlers.iter().map(|handler| handler.subject());
+        for subject in consumed.chain(self.crons.iter().map(|job| job.subject)) {
+            let spec = streams::for_subject(subject);
             if !specs.contains(&spec) {
                 specs.push(spec);
             }

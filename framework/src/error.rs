@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::bus::BusError;
+use crate::cron::CronError;
 use crate::settings::SettingsError;
 use crate::spec::SpecError;
 use crate::store::StoreError;
@@ -22,6 +23,9 @@ pub enum Error {
     /// Two handlers share an id, and so a consumer and a ledger.
     #[error("two handlers have the id `{0}`: each needs its own, since it names a consumer and a ledger")]
     DuplicateHandler(&'static str),
+    /// A schedule can't be kept.
+    #[error(transparent)]
+    Cron(#[from] CronError),
     /// The broker.
     #[error(transparent)]
     Bus(#[from] BusError),

@@ -10,11 +10,13 @@
 //!
 //! # Layout
 //! What users write: [`message`], [`handler`], [`spec`], [`outcome`], [`cx`]. One delivery: `execute`, `settle`,
-//! `heartbeat`. Around it: `runner` pulls, `relay` publishes, [`app`] starts and drains. [`bus`] alone knows the broker,
+//! `heartbeat`. Around it: `runner` pulls, `relay` publishes, [`cron`] fires,
+//! [`app`] starts and drains. [`bus`] alone knows the broker,
 //! [`store`] alone knows SQL. `retry`, `fingerprint`, `streams`, [`key`] and [`headers`] are pure.
 
 pub mod app;
 pub mod bus;
+pub mod cron;
 pub mod cx;
 pub mod error;
 mod execute;
@@ -39,6 +41,7 @@ pub mod store;
 pub mod streams;
 
 pub use app::{App, Running, stop_signal};
+pub use cron::{Cron, CronError, Fire, Missed};
 pub use cx::{Cx, CxError};
 pub use error::{Error, Result};
 pub use handler::{Handle, Handler};

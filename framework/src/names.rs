@@ -26,6 +26,8 @@ pub(crate) const ACK_SECONDS: &str = "postroom_ack_seconds";
 pub(crate) const OUTBOX_ROWS: &str = "postroom_outbox_rows";
 /// Age of the oldest of them.
 pub(crate) const OUTBOX_AGE: &str = "postroom_outbox_age_seconds";
+/// Messages of schedules, by `schedule`.
+pub(crate) const FIRES: &str = "postroom_schedule_fires_total";
 
 /// Tells the recorder what each means.
 pub(crate) fn describe() {
@@ -55,6 +57,7 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "Time from the commit to the confirmed ack"
     );
+    describe_counter!(FIRES, Unit::Count, "Messages of schedules");
     describe_gauge!(OUTBOX_ROWS, Unit::Count, "Messages waiting in the outbox");
     describe_gauge!(
         OUTBOX_AGE,

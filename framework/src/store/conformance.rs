@@ -69,6 +69,7 @@ macro_rules! on_both {
 }
 
 mod letters;
+mod schedules;
 
 on_both![
     a_claim_is_granted_once,

@@ -12,6 +12,7 @@ mod error;
 pub mod leases;
 mod open;
 pub mod outbox;
+pub(crate) mod schedules;
 mod tx;
 
 use std::fmt;

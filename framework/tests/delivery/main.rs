@@ -11,10 +11,12 @@ mod cases;
 mod probe;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod timely;
 mod trouble;
 mod world;
 
 use cases::*;
+use timely::*;
 use trouble::*;
 use world::World;
 
@@ -61,4 +63,6 @@ everywhere![
     what_the_broker_refuses_holds_up_nothing_else,
     a_claim_that_waited_for_the_database_is_as_good_as_any,
     a_handler_that_costs_itself_the_lease_ends_and_says_why,
+    a_schedule_fires_once_however_many_processes_have_it,
+    a_schedule_that_cannot_be_kept_is_an_error_at_start,
 ];
