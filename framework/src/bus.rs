@@ -1,6 +1,7 @@
-//! The broker, through the NATS wire protocol. The only file that names the client crate.
+//! The broker, through the NATS wire protocol. Only this file and its folder name the client crate.
 
 mod error;
+mod producer;
 
 use std::str::FromStr;
 use std::time::Duration;

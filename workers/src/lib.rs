@@ -10,6 +10,8 @@
 //! store      the workers' own tables
 //! tls        rustls for IMAP and SMTP alike
 //! demo       the mails that the demo runs on
+//! bench      how fast messages go through a handler
+//! progress   what is shown while something long is under way
 //! config     postroom.toml, the environment and the flags
 //! cli        the command line of the binary
 //! pipeline   the workers put on one app
@@ -17,6 +19,7 @@
 //! devmail    a development mailbox: IMAP and SMTP with faults on demand
 //! ```
 
+pub mod bench;
 pub mod blob;
 pub mod cli;
 pub mod config;
@@ -27,6 +30,7 @@ pub mod messages;
 pub mod mime;
 pub mod pipeline;
 pub mod preflight;
+mod progress;
 pub mod reply;
 pub mod send;
 pub mod store;

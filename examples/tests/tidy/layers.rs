@@ -30,8 +30,8 @@ const HOMES: [Home; 5] = [
     Home {
         within: "framework/src/",
         named: "async_nats",
-        is_home: |path| path == "framework/src/bus.rs",
-        mend: "only framework/src/bus.rs speaks to the broker: give it a method",
+        is_home: |path| path == "framework/src/bus.rs" || path.starts_with("framework/src/bus/"),
+        mend: "only framework/src/bus.rs and its folder speak to the broker: give it a method",
     },
     Home {
         within: "workers/src/",

@@ -1,5 +1,6 @@
 //! The command line of `postroom`: one file a subcommand, each with its own arguments.
 
+mod bench;
 mod demo;
 mod devmail;
 mod dlq;
@@ -42,6 +43,8 @@ enum Command {
     Devmail(devmail::Args),
     /// Dead letters: list, group, mend, send on, give up.
     Dlq(dlq::Args),
+    /// How fast it is on this machine, and whether anything is lost.
+    Bench(bench::Args),
     /// Whether a server answers; exit code 0 or 1.
     Health(health::Args),
 }
@@ -79,6 +82,8 @@ pub async fn run(cli: Cli) -> ExitCode {
     log::init(match cli.command {
         // It shows its own progress, and its failures are part of the show.
         Command::Demo(_) => LevelFilter::OFF,
+        // Only what disturbs the measurement.
+        Command::Bench(_) => LevelFilter::WARN,
         _ => LevelFilter::INFO,
     });
     let done = match cli.command {
@@ -88,6 +93,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Doctor(args) => doctor::run(args).await,
         Command::Devmail(args) => devmail::run(args).await,
         Command::Dlq(args) => dlq::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
         Command::Health(args) => health::run(args).await,
     };
     match done {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use postroom::store::deliveries;
 use postroom::{App, Running, Settings, Store, StoreError, stop_signal};
 
-use super::progress::Progress;
 use super::report::Report;
 use super::stage::{Stage, StageError};
 use crate::pipeline::{with_ingest, with_reply, with_send};
+use crate::progress::Progress;
 use crate::store::mails;
 
 /// So that a mail refused twice is through within seconds.
@@ -122,7 +122,7 @@ pub async fn run(options: DemoOptions, out: &mut (impl Write + Send)) -> Result<
 
 /// Returns when every mail in the mailbox is settled, and everything that came of it.
 async fn work(stage: &Stage, running: &Running, store: &Store) -> Result<(), DemoError> {
-    let mut progress = Progress::new(stage.mails);
+    let mut progress = Progress::new(stage.mails, "mails read");
     let mut ticks = tokio::time::interval(LOOK);
     let mut moved = (Instant::now(), String::new());
     loop {

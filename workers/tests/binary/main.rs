@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, its set-up too"
 )]
 
+mod bench;
 mod demo;
 mod dlq;
 #[path = "../../../framework/tests/servers/mod.rs"]
