@@ -99,7 +99,6 @@ async fn streams_refuse_what_is_not_done() {
     for (field, value, named) in [
         ("retention", json!("workqueue"), "work queue retention"),
         ("retention", json!("interest"), "interest retention"),
-        ("storage", json!("memory"), "memory storage"),
         ("mirror", json!({"name": "M"}), "mirror"),
         ("sources", json!([{"name": "M"}]), "sources"),
         ("republish", json!({"src": ">", "dest": "x.>"}), "republish"),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{self, Page};
 use super::api_error::{self, ApiError};
 use super::config::StreamConfig;
-use super::handle::StreamHandle;
+use super::handle::{Snapshot, StreamHandle};
 use super::info::StreamInfo;
 use super::stream::{Command, StreamRequest};
 use super::{Shared, json};
@@ -187,8 +187,8 @@ impl Shared {
             unlimited.into_iter().map(|name| (name, (-1).into())).collect();
         limits.insert("max_bytes_required", false.into());
         Account {
-            memory: 0,
-            storage: snapshots.iter().map(|stream| stream.bytes).sum(),
+            memory: snapshots.iter().map(Snapshot::memory_bytes).sum(),
+            storage: snapshots.iter().map(Snapshot::storage_bytes).sum(),
             reserved_memory: 0,
             reserved_storage: 0,
             streams: snapshots.len(),

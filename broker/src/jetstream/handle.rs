@@ -30,6 +30,17 @@ pub struct Snapshot {
     pub last_seq: Seq,
     pub consumers: usize,
     pub is_poisoned: bool,
+    pub is_in_memory: bool,
+}
+
+impl Snapshot {
+    pub fn memory_bytes(&self) -> u64 {
+        if self.is_in_memory { self.bytes } else { 0 }
+    }
+
+    pub fn storage_bytes(&self) -> u64 {
+        self.bytes - self.memory_bytes()
+    }
 }
 
 impl StreamHandle {

@@ -9,17 +9,20 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use super::api_error::{self, ApiError};
-use super::config::StreamConfig;
+use super::config::{Storage, StreamConfig};
 use super::handle::StreamHandle;
 use super::stream::{self, Stream, StreamMeta};
 use super::{OpenError, Shared};
 use crate::router::Trie;
+use crate::store::folder::{self, Folder, GONE_SUFFIX, MemoryFolder, OsFolder};
 use crate::store::{StoreError, directory};
 use crate::subject::Filter;
 
 const LOCK_FILE: &str = "broker.lock";
 const FORMAT_FILE: &str = "format.json";
 const STREAMS_DIRECTORY: &str = "streams";
+/// A stream's directory that is not finished yet.
+const NEW_SUFFIX: &str = "new";
 const FORMAT: u32 = 1;
 
 #[derive(Debug, Default)]
@@ -77,7 +80,7 @@ pub fn claim(root: &Path) -> Result<File, OpenError> {
         }
     } else {
         let json = serde_json::to_vec(&Format { format: FORMAT }).unwrap_or_default();
-        directory::replace_file(&path, &json).map_err(unusable)?;
+        folder::replace(&OsFolder::new(root), FORMAT_FILE, &json).map_err(unusable)?;
     }
     directory::create_directory(&root.join(STREAMS_DIRECTORY)).map_err(unusable)?;
     Ok(lock)
@@ -100,9 +103,10 @@ impl Shared {
     pub fn open_all(self: &Arc<Self>) -> Result<(), StoreError> {
         let parent = self.streams_directory();
         let mut ids = Vec::new();
-        for name in directory::list(&parent)? {
+        let names = directory::list(&parent).map_err(StoreError::io("list", &parent))?;
+        for name in names {
             let path = parent.join(&name);
-            let is_unfinished = [stream::GONE_SUFFIX, stream::NEW_SUFFIX]
+            let is_unfinished = [GONE_SUFFIX, NEW_SUFFIX]
                 .iter()
                 .any(|suffix| path.extension().is_some_and(|extension| extension == *suffix));
             if is_unfinished {
@@ -113,7 +117,8 @@ impl Shared {
         }
         ids.sort_unstable();
         for id in ids {
-            let opened = stream::open(&parent.join(id.to_string()), self.around.clone())?;
+            let path = parent.join(id.to_string());
+            let opened = stream::open(Arc::new(OsFolder::new(path)), self.around.clone())?;
             self.register(id, opened);
         }
         Ok(())
@@ -166,18 +171,32 @@ impl Shared {
         }
     }
 
-    /// Made under a provisional name and renamed when complete.
     pub fn create(self: &Arc<Self>, config: &StreamConfig) -> Result<StreamHandle, StoreError> {
         let id = self.read().next_id.max(1);
+        let meta = StreamMeta::new(config, self.around.clock.now().wall);
+        let folder: Arc<dyn Folder> = match config.storage {
+            Storage::File => Arc::new(self.create_folder(id, &meta)?),
+            Storage::Memory => {
+                let folder = MemoryFolder::default();
+                meta.write(&folder)?;
+                Arc::new(folder)
+            }
+        };
+        let opened = stream::open(folder, self.around.clone())?;
+        Ok(self.register(id, opened))
+    }
+
+    /// Made under a provisional name and renamed when complete.
+    fn create_folder(&self, id: u64, meta: &StreamMeta) -> Result<OsFolder, StoreError> {
         let parent = self.streams_directory();
         let path = parent.join(id.to_string());
-        let staged = path.with_extension(stream::NEW_SUFFIX);
+        let staged = path.with_extension(NEW_SUFFIX);
         directory::create_directory(&staged)?;
-        StreamMeta::new(config, self.around.clock.now().wall).write(&staged)?;
-        fs::rename(&staged, &path).map_err(StoreError::io("rename", &staged))?;
-        directory::sync_directory(&parent)?;
-        let opened = stream::open(&path, self.around.clone())?;
-        Ok(self.register(id, opened))
+        meta.write(&OsFolder::new(&staged))?;
+        fs::rename(&staged, &path)
+            .and_then(|()| directory::sync_directory(&parent))
+            .map_err(StoreError::io("rename", &staged))?;
+        Ok(OsFolder::new(path))
     }
 
     fn register(self: &Arc<Self>, id: u64, (stream, handle): (Stream, StreamHandle)) -> StreamHandle {

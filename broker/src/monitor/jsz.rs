@@ -101,14 +101,14 @@ pub fn overview(jetstream: &JetStream) -> Jsz {
         .iter()
         .map(|stream| stream.snapshot())
         .collect();
-    let bytes = snapshots.iter().map(|stream| stream.bytes).sum();
     Jsz {
         store_dir: jetstream.root().display().to_string(),
-        storage: bytes,
+        memory: snapshots.iter().map(|stream| stream.memory_bytes()).sum(),
+        storage: snapshots.iter().map(|stream| stream.storage_bytes()).sum(),
         streams: snapshots.len(),
         consumers: snapshots.iter().map(|stream| stream.consumers).sum(),
         messages: snapshots.iter().map(|stream| stream.messages).sum(),
-        bytes,
+        bytes: snapshots.iter().map(|stream| stream.bytes).sum(),
         api: Api {
             total: jetstream.api_calls(),
         },

@@ -10,9 +10,15 @@ use crate::subject::Filter;
 /// Gaps are kept in place until they outnumber the living by this many.
 const GAPS_TOLERATED: usize = 1024;
 
-/// nats-server's file accounting: 22 bytes and the checksum's 8 per message, 4 more with headers.
-const ACCOUNTED_OVERHEAD: u64 = 22 + 8;
-const ACCOUNTED_HEADERS: u64 = 4;
+/// What a message counts for besides its own bytes, as nats-server has it, so that limits mean the same on both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accounting {
+    /// 22 bytes and the checksum's 8 per message, 4 more with headers.
+    #[default]
+    File,
+    /// 16 bytes per message.
+    Memory,
+}
 
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
@@ -28,6 +34,7 @@ pub struct Entry {
 
 #[derive(Debug, Default)]
 pub struct Index {
+    accounting: Accounting,
     /// Ascending by `seq`.
     entries: VecDeque<Entry>,
     gaps: usize,
@@ -63,17 +70,30 @@ impl Entry {
     }
 }
 
-/// What a message counts for against `max_bytes`.
-pub fn accounted_bytes(subject: usize, headers: usize, payload: usize) -> u64 {
-    let header_cost = if headers > 0 {
-        ACCOUNTED_HEADERS + headers as u64
-    } else {
-        0
-    };
-    ACCOUNTED_OVERHEAD + subject as u64 + header_cost + payload as u64
+impl Accounting {
+    /// What a message counts for against `max_bytes`.
+    pub fn bytes(self, subject: usize, headers: usize, payload: usize) -> u64 {
+        let overhead = match self {
+            Accounting::File if headers > 0 => 22 + 8 + 4,
+            Accounting::File => 22 + 8,
+            Accounting::Memory => 16,
+        };
+        overhead + (subject + headers + payload) as u64
+    }
 }
 
 impl Index {
+    pub fn new(accounting: Accounting) -> Index {
+        Index {
+            accounting,
+            ..Index::default()
+        }
+    }
+
+    pub fn accounting(&self) -> Accounting {
+        self.accounting
+    }
+
     pub fn messages(&self) -> u64 {
         (self.entries.len() - self.gaps) as u64
     }
@@ -110,7 +130,7 @@ impl Index {
         reason = "segments stay far below 4 GiB and 2^32 in number"
     )]
     pub fn insert(&mut self, message: &StoredMessage<'_>, position: Position) {
-        let accounted = accounted_bytes(
+        let accounted = self.accounting.bytes(
             message.subject.len(),
             message.headers.len(),
             message.payload.len(),

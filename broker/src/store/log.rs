@@ -5,13 +5,13 @@
 //! what the disk holds; from then on the log refuses to be written.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::folder::{self, Folder, StoredFile};
 use super::frame::{self, Lsn};
 use super::segment::{self, FILE_HEADER_LEN};
-use super::{Record, StoreError, directory};
+use super::{Record, StoreError};
 
 /// Open files kept for reading older segments.
 const READERS_MAX: usize = 8;
@@ -28,9 +28,9 @@ pub struct Position {
 
 #[derive(Debug)]
 pub struct Log {
-    directory: PathBuf,
+    folder: Arc<dyn Folder>,
     segments: BTreeSet<u64>,
-    active: File,
+    active: Box<dyn StoredFile>,
     active_number: u64,
     /// Bytes of the active segment that the operating system has.
     written: u64,
@@ -39,13 +39,13 @@ pub struct Log {
     segment_bytes: u64,
     is_dirty: bool,
     poison: Option<String>,
-    readers: Vec<(u64, File)>,
+    readers: Vec<(u64, Box<dyn StoredFile>)>,
 }
 
 impl Log {
     /// A log that goes on at `written` in the newest of `segments`; with none, a new log.
     pub fn resume(
-        directory: &Path,
+        folder: Arc<dyn Folder>,
         segments: BTreeSet<u64>,
         written: u64,
         next_lsn: Lsn,
@@ -53,20 +53,12 @@ impl Log {
     ) -> Result<Log, StoreError> {
         let mut segments = segments;
         let (active, active_number, written) = match segments.last() {
-            Some(&number) => (
-                directory::open_file(&directory::segment_path(directory, number))?,
-                number,
-                written,
-            ),
-            None => (
-                segment::create(directory, 1, next_lsn)?,
-                1,
-                FILE_HEADER_LEN as u64,
-            ),
+            Some(&number) => (segment::open(&*folder, number)?, number, written),
+            None => (segment::create(&*folder, 1, next_lsn)?, 1, FILE_HEADER_LEN as u64),
         };
         segments.insert(active_number);
         Ok(Log {
-            directory: directory.to_owned(),
+            folder,
             segments,
             active,
             active_number,
@@ -123,8 +115,8 @@ impl Log {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let path = directory::segment_path(&self.directory, self.active_number);
-        let outcome = self.active.write_all_at(&self.buffer, self.written);
+        let outcome = self.active.write_at(&self.buffer, self.written);
+        let path = self.segment_path(self.active_number);
         self.poison_on_error(outcome.map_err(StoreError::io("write", path)))?;
         self.written += self.buffer.len() as u64;
         self.is_dirty = true;
@@ -137,8 +129,8 @@ impl Log {
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.flush()?;
         if self.is_dirty {
-            let path = directory::segment_path(&self.directory, self.active_number);
-            let outcome = self.active.sync_data().map_err(StoreError::io("sync", path));
+            let path = self.segment_path(self.active_number);
+            let outcome = self.active.sync().map_err(StoreError::io("sync", path));
             self.poison_on_error(outcome)?;
             self.is_dirty = false;
         }
@@ -149,7 +141,7 @@ impl Log {
     pub fn roll(&mut self) -> Result<(), StoreError> {
         self.sync()?;
         let number = self.active_number + 1;
-        let outcome = segment::create(&self.directory, number, self.next_lsn);
+        let outcome = segment::create(&*self.folder, number, self.next_lsn);
         self.active = self.poison_on_error(outcome)?;
         self.active_number = number;
         self.written = FILE_HEADER_LEN as u64;
@@ -164,7 +156,8 @@ impl Log {
             && oldest < keep_from
         {
             self.readers.retain(|(number, _)| *number != oldest);
-            directory::remove_file(&directory::segment_path(&self.directory, oldest))?;
+            let removed = self.folder.remove(&folder::segment_name(oldest));
+            removed.map_err(StoreError::io("remove", self.segment_path(oldest)))?;
             self.segments.pop_first();
         }
         Ok(())
@@ -175,16 +168,16 @@ impl Log {
         if position.offset + position.len as u64 > self.written && position.segment == self.active_number {
             self.flush()?;
         }
-        let path = self.path_of(position);
+        let path = self.segment_path(position.segment);
         let mut frame = vec![0; position.len];
         let file = self.reader(position.segment)?;
-        file.read_exact_at(&mut frame, position.offset)
+        file.read_at(&mut frame, position.offset)
             .map_err(StoreError::io("read", path))?;
         Ok(frame)
     }
 
-    pub fn path_of(&self, position: Position) -> PathBuf {
-        directory::segment_path(&self.directory, position.segment)
+    pub fn segment_path(&self, number: u64) -> PathBuf {
+        self.folder.path(&folder::segment_name(number))
     }
 
     /// Writes from now on fail with `reason`.
@@ -192,14 +185,14 @@ impl Log {
         self.poison.get_or_insert(reason);
     }
 
-    fn reader(&mut self, number: u64) -> Result<&File, StoreError> {
+    fn reader(&mut self, number: u64) -> Result<&dyn StoredFile, StoreError> {
         if number == self.active_number {
-            return Ok(&self.active);
+            return Ok(&*self.active);
         }
         let at = match self.readers.iter().position(|(open, _)| *open == number) {
             Some(at) => at,
             None => {
-                let file = directory::open_file(&directory::segment_path(&self.directory, number))?;
+                let file = segment::open(&*self.folder, number)?;
                 if self.readers.len() == READERS_MAX {
                     self.readers.remove(0);
                 }
@@ -207,7 +200,7 @@ impl Log {
                 self.readers.len() - 1
             }
         };
-        Ok(&self.readers[at].1)
+        Ok(&*self.readers[at].1)
     }
 
     fn check(&self) -> Result<(), StoreError> {

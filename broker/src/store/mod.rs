@@ -1,12 +1,13 @@
 //! What a stream keeps: its messages and everything its consumers have been promised, in one log.
 //!
 //! Layout: [`record`] bodies, [`frame`] checksummed envelopes, [`scan`] finding them again after a crash,
-//! [`directory`] files and their durability, [`log`] segments, [`index`] where each message lies, and
+//! [`folder`] files and their durability, [`log`] segments, [`index`] where each message lies, and
 //! [`StreamStore`], which puts these together. `FORMAT.md` draws the bytes.
 //!
 //! No tokio here: one thread owns a store and may block on the disk.
 
 pub mod directory;
+pub mod folder;
 pub mod frame;
 pub mod index;
 pub mod log;

@@ -1,14 +1,14 @@
 //! Reading a whole log back, segment by segment: what is sound is told in order, what is not is reported.
 
-use std::fs;
 use std::path::Path;
 
+use super::folder::{self, Folder};
 use super::frame::Lsn;
 use super::log::Position;
 use super::scan::{Found, Scan};
 use super::segment::{self, FILE_HEADER_LEN, FORMAT, FileHeader};
 use super::stream_store::Recovery;
-use super::{Damage, Record, Seq, StoreError, directory};
+use super::{Damage, Record, Seq, StoreError};
 
 /// Where a log stands after it was read.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ struct Replay<'v> {
     unreadable_tail: Option<u64>,
 }
 
-pub fn replay(directory: &Path, visit: Visit<'_>) -> Result<Replayed, StoreError> {
-    let mut segments = directory::list_segments(directory)?;
+pub fn replay(folder: &dyn Folder, visit: Visit<'_>) -> Result<Replayed, StoreError> {
+    let mut segments = folder::list_segments(folder)?;
     let mut replay = Replay {
         visit,
         next_lsn: 1,
@@ -47,18 +47,19 @@ pub fn replay(directory: &Path, visit: Visit<'_>) -> Result<Replayed, StoreError
     let mut end = FILE_HEADER_LEN as u64;
     for (at, &number) in segments.clone().iter().enumerate() {
         let is_newest = at + 1 == segments.len();
-        let path = directory::segment_path(directory, number);
-        let bytes = fs::read(&path).map_err(StoreError::io("read", &path))?;
+        let name = folder::segment_name(number);
+        let bytes = folder::read(folder, &name)?;
         if is_newest && segment::decode_header(&bytes) == FileHeader::Unwritten {
             // The crash came while this segment was being created; nothing in it was ever promised.
-            directory::remove_file(&path)?;
+            let removed = folder.remove(&name);
+            removed.map_err(StoreError::io("remove", folder.path(&name)))?;
             segments.pop();
             break;
         }
-        replay.read_header(number, &bytes, at == 0, &path)?;
+        replay.read_header(number, &bytes, at == 0, &folder.path(&name))?;
         end = replay.read_records(number, &bytes, is_newest);
         if end < bytes.len() as u64 {
-            cut(&path, end)?;
+            cut(folder, number, end)?;
         }
     }
     Ok(Replayed {
@@ -70,11 +71,12 @@ pub fn replay(directory: &Path, visit: Visit<'_>) -> Result<Replayed, StoreError
     })
 }
 
-fn cut(path: &Path, end: u64) -> Result<(), StoreError> {
-    let file = directory::open_file(path)?;
-    file.set_len(end)
-        .and_then(|()| file.sync_all())
-        .map_err(StoreError::io("truncate", path))
+fn cut(folder: &dyn Folder, number: u64, end: u64) -> Result<(), StoreError> {
+    let cut = segment::open(folder, number)?.truncate(end);
+    cut.map_err(StoreError::io(
+        "truncate",
+        folder.path(&folder::segment_name(number)),
+    ))
 }
 
 impl Replay<'_> {

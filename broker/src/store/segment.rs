@@ -8,12 +8,9 @@
 //! ```
 //! The CRC32C covers everything of the header but itself.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
+use super::StoreError;
+use super::folder::{self, Folder, StoredFile};
 use super::frame::Lsn;
-use super::{StoreError, directory};
 
 const MAGIC: [u8; 8] = *b"PRBROKER";
 pub const FORMAT: u32 = 1;
@@ -72,14 +69,22 @@ fn header_crc(header: &[u8; FILE_HEADER_LEN]) -> u32 {
 }
 
 /// Creates a segment that holds nothing but its header, durably.
-pub fn create(directory: &Path, number: u64, first_lsn: Lsn) -> Result<File, StoreError> {
-    let path = directory::segment_path(directory, number);
-    let file = directory::create_file(&path)?;
-    file.write_all_at(&encode_header(number, first_lsn), 0)
-        .map_err(StoreError::io("write", &path))?;
-    file.sync_all().map_err(StoreError::io("sync", &path))?;
-    directory::sync_directory(directory)?;
-    Ok(file)
+pub fn create(folder: &dyn Folder, number: u64, first_lsn: Lsn) -> Result<Box<dyn StoredFile>, StoreError> {
+    let name = folder::segment_name(number);
+    let create = || {
+        let file = folder.create(&name)?;
+        file.write_at(&encode_header(number, first_lsn), 0)?;
+        file.sync()?;
+        folder.sync()?;
+        Ok(file)
+    };
+    create().map_err(StoreError::io("create", folder.path(&name)))
+}
+
+pub fn open(folder: &dyn Folder, number: u64) -> Result<Box<dyn StoredFile>, StoreError> {
+    let name = folder::segment_name(number);
+    let opened = folder.open(&name);
+    opened.map_err(StoreError::io("open", folder.path(&name)))
 }
 
 #[cfg(test)]

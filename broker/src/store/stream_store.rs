@@ -1,13 +1,13 @@
 //! A stream on disk: its log, and the index that the log adds up to.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::folder::Folder;
 use super::frame::{self, HEADER_LEN};
-use super::index::Index;
+use super::index::{Accounting, Index};
 use super::log::{Log, Position};
 use super::record::MESSAGE_OVERHEAD;
 use super::{Damage, Nanos, Record, Seq, StoreError, StoredMessage, replay};
@@ -47,24 +47,19 @@ pub struct StreamStore {
 }
 
 impl StreamStore {
-    /// Opens what is in `directory` and tells `visit` every record in order, with the segment it lies in.
+    /// Opens what is in `folder` and tells `visit` every record in order, with the segment it lies in.
     pub fn open(
-        directory: &Path,
+        folder: Arc<dyn Folder>,
+        accounting: Accounting,
         visit: &mut dyn FnMut(&Record<'_>, u64),
     ) -> Result<(StreamStore, Recovery), StoreError> {
-        let mut index = Index::default();
-        let replayed = replay::replay(directory, &mut |record, position| {
+        let mut index = Index::new(accounting);
+        let replayed = replay::replay(&*folder, &mut |record, position| {
             apply(&mut index, record, position);
             visit(record, position.segment);
         })?;
         let segments: BTreeSet<u64> = replayed.segments.iter().copied().collect();
-        let log = Log::resume(
-            directory,
-            segments,
-            replayed.end,
-            replayed.next_lsn,
-            SEGMENT_BYTES,
-        )?;
+        let log = Log::resume(folder, segments, replayed.end, replayed.next_lsn, SEGMENT_BYTES)?;
         let mut store = StreamStore {
             log,
             index,
@@ -206,7 +201,7 @@ impl StreamStore {
         });
         StoreError::Damaged {
             seq,
-            path: self.log.path_of(position),
+            path: self.log.segment_path(position.segment),
             offset: position.offset,
         }
     }

@@ -3,14 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Recovery, Seq, StoreError, StreamStore, directory};
+use super::folder::{self, Folder, OsFolder};
+use super::index::Accounting;
+use super::{Recovery, Seq, StoreError, StreamStore};
+
+fn try_open(directory: &Path) -> Result<(StreamStore, Recovery), StoreError> {
+    let folder = Arc::new(OsFolder::new(directory));
+    StreamStore::open(folder, Accounting::File, &mut |_, _| {})
+}
 
 fn open(directory: &Path) -> (StreamStore, Recovery) {
-    StreamStore::open(directory, &mut |_, _| {}).unwrap()
+    try_open(directory).unwrap()
 }
 
 /// What a reader can get at, and the last sequence given.
@@ -39,8 +47,9 @@ fn publish(store: &mut StreamStore, subject: &str, payload: &str) -> Seq {
 }
 
 fn segment(directory: &Path) -> PathBuf {
-    let newest = *directory::list_segments(directory).unwrap().last().unwrap();
-    directory::segment_path(directory, newest)
+    let folder = OsFolder::new(directory);
+    let newest = *folder::list_segments(&folder).unwrap().last().unwrap();
+    folder.path(&folder::segment_name(newest))
 }
 
 /// A store with a few small messages in one segment, and the lengths its file had after each.
@@ -62,7 +71,7 @@ fn cut_at_every_byte_of_the_last_two_records() {
     let whole = fs::read(segment(source.path())).unwrap();
     for cut in lengths[3]..lengths[5] {
         let directory = TempDir::new().unwrap();
-        let path = directory::segment_path(directory.path(), 1);
+        let path = directory.path().join(folder::segment_name(1));
         fs::write(&path, &whole[..cut]).unwrap();
         let (mut store, recovery) = open(directory.path());
         let kept = lengths.iter().filter(|&&length| length <= cut).count() - 1;
@@ -89,7 +98,7 @@ fn every_bit_flip_is_reported_and_costs_one_message_at_most() {
         let directory = TempDir::new().unwrap();
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        fs::write(directory::segment_path(directory.path(), 1), &flipped).unwrap();
+        fs::write(directory.path().join(folder::segment_name(1)), &flipped).unwrap();
         let (mut store, recovery) = open(directory.path());
         assert_eq!((recovery.damage.len(), recovery.torn), (1, None), "bit {bit}");
         let damage = &recovery.damage[0];
@@ -147,7 +156,7 @@ fn a_newer_format_is_refused() {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..32]);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
-    let error = StreamStore::open(directory.path(), &mut |_, _| {}).unwrap_err();
+    let error = try_open(directory.path()).unwrap_err();
     assert!(
         matches!(error, StoreError::NewerFormat { found: 9, .. }),
         "{error}"

@@ -15,10 +15,52 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn check(program: &str, store: &Path) {
     let server = Server::start(program, store, None);
     before(&server.url()).await;
+    memory_before(&server.url()).await;
     assert!(server.terminate());
     let server = Server::start(program, store, None);
     after(&server.url()).await;
+    memory_after(&server.url()).await;
     assert!(server.terminate());
+}
+
+/// A memory stream is a stream like any other, with its own measure of bytes.
+async fn memory_before(url: &str) {
+    let context = jetstream::new(async_nats::connect(url).await.unwrap());
+    let config = stream::Config {
+        name: "BRIEF".into(),
+        subjects: vec!["brief.>".into()],
+        storage: stream::StorageType::Memory,
+        max_messages: 2,
+        ..Default::default()
+    };
+    let mut stream = context.create_stream(config).await.unwrap();
+    for payload in ["one", "two", "three"] {
+        context
+            .publish("brief.x", payload.into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+    let state = &stream.info().await.unwrap().state;
+    assert_eq!(
+        (state.first_sequence, state.last_sequence, state.bytes),
+        (2, 3, 54)
+    );
+    let config = pull::Config {
+        durable_name: Some("worker".into()),
+        ..Default::default()
+    };
+    let consumer = stream.create_consumer(config).await.unwrap();
+    let message = take(&consumer).await;
+    assert_eq!(message.payload, "two");
+    message.double_ack().await.unwrap();
+}
+
+/// Neither server remembers it.
+async fn memory_after(url: &str) {
+    let context = jetstream::new(async_nats::connect(url).await.unwrap());
+    context.get_stream("BRIEF").await.unwrap_err();
 }
 
 async fn publish_once(context: &Context, id: &str) -> (u64, bool) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use consumer::{AckPolicy, ConsumerConfig, DeliverPolicy};
-pub use stream::{Discard, StreamConfig};
+pub use stream::{Discard, Storage, StreamConfig};
 
 use super::api_error::{self, ApiError};
 use crate::protocol::info::{API_LEVEL, VERSION};

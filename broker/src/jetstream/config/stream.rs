@@ -178,7 +178,6 @@ impl StreamConfig {
         };
         unless(self.retention == Retention::Interest, "interest retention")?;
         unless(self.retention == Retention::WorkQueue, "work queue retention")?;
-        unless(self.storage == Storage::Memory, "memory storage")?;
         unless(self.compression == Compression::S2, "compression")?;
         unless(self.allow_msg_ttl, "allow_msg_ttl")?;
         unless(self.mirror_direct, "mirror_direct")?;

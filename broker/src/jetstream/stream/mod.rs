@@ -13,7 +13,6 @@ mod requests;
 mod restore;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -29,12 +28,13 @@ use super::inbox::Inbox;
 use super::info::StreamInfo;
 use crate::config::SyncPolicy;
 use crate::router::{Router, Wakes};
+use crate::store::folder::Folder;
 use crate::store::record::ConsumerId;
 use crate::store::{Nanos, Record, Seq, StreamStore};
 use crate::subject::Filter;
 use commit::Reply;
 pub use requests::StreamRequest;
-pub use restore::{GONE_SUFFIX, NEW_SUFFIX, StreamMeta, open};
+pub use restore::{StreamMeta, open};
 
 /// What others may ask of a stream's thread.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub struct Surroundings {
 
 pub struct Stream {
     handle: StreamHandle,
-    directory: PathBuf,
+    folder: Arc<dyn Folder>,
     config: StreamConfig,
     /// The name as JSON has it.
     quoted_name: String,

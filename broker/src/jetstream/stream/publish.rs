@@ -8,7 +8,6 @@ use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
 use crate::jetstream::config::Discard;
 use crate::protocol::headers;
-use crate::store::index::accounted_bytes;
 use crate::store::{Seq, frame, record};
 
 /// Ids are stored with a two-byte length, and nobody needs longer ones.
@@ -149,7 +148,7 @@ impl Stream {
         if over(self.config.max_msgs, index.messages() + 1) {
             return Err(api_error::store_failed("maximum messages exceeded"));
         }
-        let bytes = accounted_bytes(subject.len(), headers_len, payload_len);
+        let bytes = index.accounting().bytes(subject.len(), headers_len, payload_len);
         if over(self.config.max_bytes, index.bytes() + bytes) {
             return Err(api_error::store_failed("maximum bytes exceeded"));
         }

@@ -1,7 +1,6 @@
 //! API requests about one stream, answered by its own thread.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::mpsc::SyncSender;
 
 use base64::Engine;
@@ -14,12 +13,12 @@ use super::{Stream, StreamMeta};
 use crate::jetstream::answer::{self, Success};
 use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
-use crate::jetstream::config::StreamConfig;
+use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::consumer::Status;
 use crate::jetstream::handle::Snapshot;
 use crate::jetstream::info::{Cluster, StreamInfo, StreamState};
 use crate::jetstream::json;
-use crate::store::{Loaded, Seq, StoreError, directory};
+use crate::store::{Loaded, Seq, StoreError};
 use crate::subject::Filter;
 
 /// nats-server's page size for subject details.
@@ -197,6 +196,7 @@ impl Stream {
             last_seq: index.last_seq(),
             consumers: self.consumers.len(),
             is_poisoned: self.store.poison().is_some(),
+            is_in_memory: self.config.storage == Storage::Memory,
         }
     }
 
@@ -237,7 +237,7 @@ impl Stream {
     fn update(&mut self, config: StreamConfig) -> Result<StreamInfo, ApiError> {
         self.config.check_update(&config)?;
         let meta = StreamMeta::new(&config, self.created);
-        meta.write(&self.directory)
+        meta.write(&*self.folder)
             .map_err(|error| api_error::stream_config(error.to_string()))?;
         self.handle.set_allows_direct(config.allow_direct);
         self.config = config;
@@ -253,24 +253,15 @@ impl Stream {
         Ok(info)
     }
 
-    /// Renamed first, so that a crash in between leaves no half stream behind.
     fn delete(&mut self, now: Now) -> Result<Success, ApiError> {
         self.each_consumer(now, |consumer, out| {
             consumer.end_requests(&Status::ConsumerDeleted, out);
         });
         self.is_deleted = true;
-        let gone = self.directory.with_extension(super::restore::GONE_SUFFIX);
-        let failed = |error: StoreError| api_error::stream_delete(error.to_string());
-        fs::rename(&self.directory, &gone)
-            .map_err(StoreError::io("rename", &self.directory))
-            .map_err(failed)?;
-        self.directory
-            .parent()
-            .map_or(Ok(()), directory::sync_directory)
-            .map_err(failed)?;
-        fs::remove_dir_all(&gone)
-            .map_err(StoreError::io("remove", &gone))
-            .map_err(failed)?;
+        self.folder
+            .destroy()
+            .map_err(StoreError::io("remove", self.folder.path("")))
+            .map_err(|error| api_error::stream_delete(error.to_string()))?;
         Ok(Success { success: true })
     }
 

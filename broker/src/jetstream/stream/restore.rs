@@ -1,26 +1,24 @@
 //! A stream comes up from its directory: metadata, log, consumers, message ids.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
-use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::consumers::Definition;
 use super::{Stream, Surroundings};
-use crate::jetstream::config::StreamConfig;
+use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::consumer::{Consumer, Progress};
 use crate::jetstream::dedupe::Dedupe;
 use crate::jetstream::handle::StreamHandle;
 use crate::protocol::headers;
 use crate::router::Wakes;
+use crate::store::folder::{self, Folder};
+use crate::store::index::Accounting;
 use crate::store::record::{ConsumerId, MessageId};
-use crate::store::{Nanos, Record, Recovery, StoreError, StoredMessage, StreamStore, directory};
+use crate::store::{Nanos, Record, Recovery, StoreError, StoredMessage, StreamStore};
 
 pub const META_FILE: &str = "meta.json";
-/// A directory on its way out, or one that was never finished; neither holds anything promised.
-pub const GONE_SUFFIX: &str = "gone";
-pub const NEW_SUFFIX: &str = "new";
 const META_FORMAT: u32 = 1;
 
 /// `meta.json`: what a stream is, besides what is in its log.
@@ -48,18 +46,18 @@ impl StreamMeta {
         }
     }
 
-    pub fn write(&self, directory: &Path) -> Result<(), StoreError> {
+    pub fn write(&self, folder: &dyn Folder) -> Result<(), StoreError> {
         let json = serde_json::to_vec_pretty(self).unwrap_or_default();
-        directory::replace_file(&directory.join(META_FILE), &json)
+        folder::replace(folder, META_FILE, &json)
     }
 
-    pub fn read(directory: &Path) -> Result<StreamMeta, StoreError> {
+    pub fn read(folder: &dyn Folder) -> Result<StreamMeta, StoreError> {
         #[derive(Deserialize)]
         struct Format {
             format: u32,
         }
-        let path = directory.join(META_FILE);
-        let json = fs::read(&path).map_err(StoreError::io("read", &path))?;
+        let path = folder.path(META_FILE);
+        let json = folder::read(folder, META_FILE)?;
         let unreadable = |error: serde_json::Error| StoreError::Unreadable {
             path: path.clone(),
             reason: error.to_string(),
@@ -137,14 +135,18 @@ impl Gathered {
     }
 }
 
-/// Opens the stream in `directory` and says in the log what recovery found.
-pub fn open(directory: &Path, around: Surroundings) -> Result<(Stream, StreamHandle), StoreError> {
-    let meta = StreamMeta::read(directory)?;
+/// Opens the stream in `folder` and says in the log what recovery found.
+pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, StreamHandle), StoreError> {
+    let meta = StreamMeta::read(&*folder)?;
+    let accounting = match meta.config.storage {
+        Storage::File => Accounting::File,
+        Storage::Memory => Accounting::Memory,
+    };
     let mut gathered = Gathered::default();
-    let (store, recovery) = StreamStore::open(directory, &mut |record, segment| {
+    let (store, recovery) = StreamStore::open(Arc::clone(&folder), accounting, &mut |record, segment| {
         gathered.on_record(record, segment);
     })?;
-    report(&meta.config.name, directory, &recovery);
+    report(&meta.config.name, &*folder, &recovery);
     let now = around.clock.now();
     let handle = StreamHandle::new(&meta.config.name);
     let mut consumers = BTreeMap::new();
@@ -162,7 +164,7 @@ pub fn open(directory: &Path, around: Surroundings) -> Result<(Stream, StreamHan
     let stream = Stream {
         visible: store.index().last_seq(),
         handle: handle.clone(),
-        directory: directory.to_owned(),
+        folder,
         created: meta.created,
         quoted_name: serde_json::Value::from(meta.config.name.as_str()).to_string(),
         config: meta.config,
@@ -183,14 +185,14 @@ pub fn open(directory: &Path, around: Surroundings) -> Result<(Stream, StreamHan
     Ok((stream, handle))
 }
 
-fn report(stream: &str, directory: &Path, recovery: &Recovery) {
+fn report(stream: &str, folder: &dyn Folder, recovery: &Recovery) {
     if let Some((position, bytes)) = &recovery.torn {
-        let file = directory::segment_path(directory, position.segment);
+        let file = folder.path(&folder::segment_name(position.segment));
         let (file, offset) = (file.display(), position.offset);
         tracing::warn!(stream, %file, offset, bytes, "unfinished write cut off; nothing in it was acknowledged");
     }
     for damage in &recovery.damage {
-        let file = directory::segment_path(directory, damage.segment);
+        let file = folder.path(&folder::segment_name(damage.segment));
         let (file, offset, bytes) = (file.display(), damage.offset, damage.bytes);
         tracing::error!(stream, %file, offset, bytes, lost = ?damage.lost, "log is damaged; the rest is served");
     }
