@@ -144,6 +144,14 @@ impl Broker {
         &self.shared.server_name
     }
 
+    /// Moves JetStream's clocks ahead, for tests: what is due within `by`, such as a redelivery, is due now.
+    #[cfg(feature = "testing")]
+    pub fn advance(&self, by: Duration) {
+        if let Some(jetstream) = &self.shared.jetstream {
+            jetstream.advance(by);
+        }
+    }
+
     /// Accepts no more, ends every connection, syncs every stream, and returns when nothing is left running.
     pub async fn shutdown(self) {
         self.shutdown.cancel();

@@ -280,6 +280,11 @@ impl Running {
         Ok(waiting == 0 && unsettled == 0 && self.store.outbox_commits() == commits)
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn consumers(&self) -> &[(String, &'static str)] {
+        &self.consumers
+    }
+
     /// The broker that it runs on.
     #[must_use]
     pub fn bus(&self) -> &Bus {

@@ -1,7 +1,10 @@
 //! The broker, through the NATS wire protocol. Only this file and its folder name the client crate.
 
+#[cfg(feature = "testing")]
+mod bystander;
 mod error;
 mod producer;
+mod receipt;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 pub use error::BusError;
+pub(crate) use receipt::Receipt;
 
 use crate::explain::with_causes;
 use crate::headers::{self, Headers};
@@ -44,9 +48,6 @@ const MAX_ACK_PENDING: i64 = 20_000;
 /// The broker's window for dropping a second copy of an outbox row. Later copies the ledger suppresses.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-/// No broker counts nanoseconds beyond 292 years, and a clock that was set back must not hold a message for as long.
-const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
-
 /// One message as delivered.
 #[derive(Debug)]
 pub struct Incoming {
@@ -65,13 +66,6 @@ pub struct Incoming {
     /// How often it was delivered, this time included.
     pub delivered: i64,
     pub(crate) receipt: Receipt,
-}
-
-/// Where to tell the broker what became of a delivery.
-#[derive(Debug, Clone)]
-pub(crate) struct Receipt {
-    client: Client,
-    reply: String,
 }
 
 impl Bus {
@@ -290,42 +284,6 @@ impl Incoming {
     /// What tells this message from every other one that is or was in its stream.
     pub(crate) fn place(&self) -> Key {
         Key::of(&[&self.stream.as_str(), &self.stream_seq, &self.stored_at])
-    }
-}
-
-impl Receipt {
-    /// Done. True once the broker has confirmed it; otherwise the message may come again.
-    pub(crate) async fn ack(&self) -> bool {
-        let request = self
-            .client
-            .request(self.reply.clone(), Bytes::from_static(b"+ACK"));
-        matches!(tokio::time::timeout(CONFIRM_TIMEOUT, request).await, Ok(Ok(_)))
-    }
-
-    /// Not now: deliver it again after `delay`. Never without one, which would come back at once, and again; and no
-    /// longer than [`LONGEST_DELAY`], after which the ledger is asked again.
-    pub(crate) async fn nak(&self, delay: Duration) {
-        let delay = delay.clamp(Duration::from_millis(1), LONGEST_DELAY);
-        self.tell(format!("-NAK {{\"delay\":{}}}", delay.as_nanos()))
-            .await;
-    }
-
-    /// Still at it.
-    pub(crate) async fn progress(&self) {
-        self.tell("+WPI".to_owned()).await;
-    }
-
-    /// Never again, and why.
-    pub(crate) async fn term(&self, reason: &str) {
-        self.tell(format!("+TERM {}", reason.replace(['\r', '\n'], " ")))
-            .await;
-    }
-
-    async fn tell(&self, verdict: String) {
-        // Lost with the connection, the broker redelivers after ack_wait, and the ledger knows what to do.
-        if let Err(error) = self.client.publish(self.reply.clone(), verdict.into()).await {
-            tracing::debug!(%error, "a verdict did not reach the broker; the message will come again");
-        }
     }
 }
 

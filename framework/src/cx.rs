@@ -111,7 +111,9 @@ impl<'a> Cx<'a> {
         if !deliveries::begin_effect(&mut tx, self.lease(), effect_id).await? {
             return Err(CxError::LeaseLost);
         }
+        edge!(InsideEffectBegun?);
         tx.commit().await?;
+        edge!(AfterEffectBegun);
         self.effect_begun = true;
         Ok(())
     }

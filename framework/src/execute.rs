@@ -57,6 +57,7 @@ impl Executor {
     pub(crate) async fn execute(&self, incoming: Incoming) {
         let handler = self.handler.policy().id;
         counter!(names::CONSUMED, "handler" => handler).increment(1);
+        edge!(Received);
         let Opened {
             key,
             fingerprint,
@@ -114,6 +115,7 @@ impl Executor {
         if let Some(letter) = replay {
             dead_letters::replay_ended_elsewhere(&mut tx, letter, &claim).await?;
         }
+        edge!(InsideClaim?);
         tx.commit().await?;
         Ok((Some(claim), asked_at))
     }
@@ -129,6 +131,7 @@ impl Executor {
         let pulse = self
             .heartbeat
             .keep(claim.lease.clone(), incoming.receipt.clone(), granted_at);
+        edge!(AfterClaim);
         let message = match self.gate(message, claim) {
             Ok(message) => message,
             Err((reason, failure)) => return self.dead_letter(incoming, claim, reason, &failure).await,
@@ -142,6 +145,7 @@ impl Executor {
             ended = self.attempt(message, &mut cx) => ended,
         };
         histogram!(names::HANDLER_SECONDS, "handler" => policy.id).record(started.elapsed().as_secs_f64());
+        edge!(AfterHandler);
         self.settle(incoming, claim, cx, ended).await;
     }
 

@@ -154,11 +154,13 @@ impl Heartbeat {
 }
 
 async fn renew(store: &Store, due: &[(u64, Delivery)]) -> Result<Vec<(u64, bool)>, StoreError> {
+    edge!(BeforeRenewal?);
     let mut tx = store.begin().await?;
     let mut renewed = Vec::with_capacity(due.len());
     for (id, delivery) in due {
         renewed.push((*id, deliveries::renew(&mut tx, &delivery.lease, LEASE).await?));
     }
+    edge!(InsideRenewal?);
     tx.commit().await?;
     Ok(renewed)
 }

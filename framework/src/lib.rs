@@ -14,6 +14,9 @@
 //! [`app`] starts and drains. [`bus`] alone knows the broker,
 //! [`store`] alone knows SQL. `retry`, `fingerprint`, `streams`, [`key`] and [`headers`] are pure.
 
+#[macro_use]
+mod edge;
+
 pub mod app;
 pub mod bus;
 pub mod cron;
@@ -39,6 +42,8 @@ mod settle;
 pub mod spec;
 pub mod store;
 pub mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use app::{App, Running, stop_signal};
 pub use cron::{Cron, CronError, Fire, Missed};

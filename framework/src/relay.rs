@@ -72,7 +72,14 @@ async fn relay_batch(store: &Store, bus: &Bus) -> Result<Progress, StoreError> {
             confirmed: 0,
         });
     }
+    edge!(BeforePublish);
     let mut outcomes = bus.publish_all(&rows).await;
+    if lost!(AfterPublishBeforeForget) {
+        return Ok(Progress {
+            taken: rows.len(),
+            confirmed: 0,
+        });
+    }
     make_missing_streams(bus, &rows, &mut outcomes).await;
     let mut confirmed = 0;
     let mut tx = store.begin().await?;
@@ -87,6 +94,7 @@ async fn relay_batch(store: &Store, bus: &Bus) -> Result<Progress, StoreError> {
             Err(_) => {}
         }
     }
+    edge!(InsideForget?);
     tx.commit().await?;
     tell(&rows, &outcomes);
     Ok(Progress {

@@ -214,6 +214,7 @@ impl Executor {
     ) {
         let handler = self.handler.policy().id;
         let letter = letter(handler, incoming, claim, reason, failure);
+        edge!(BeforeLastWords);
         let mut cx = Cx::new(&self.store, incoming, claim);
         let words =
             AssertUnwindSafe(self.handler.on_dead_letter(&incoming.payload, &letter, &mut cx)).catch_unwind();
@@ -264,6 +265,7 @@ impl Executor {
             tx.push(row).await?;
         }
         let id = tx.dead_letter(letter).await?;
+        edge!(InsideBurial?);
         let settled = self.finish(tx, claim, Settlement::Dead).await?;
         if matches!(settled, Settled::Committed) {
             let Letter {
@@ -288,7 +290,9 @@ impl Executor {
             tx.rollback().await?;
             return Ok(Settled::Fenced);
         }
+        edge!(InsideSettle?);
         tx.commit().await?;
+        edge!(AfterCommitBeforeAck?);
         Ok(Settled::Committed)
     }
 

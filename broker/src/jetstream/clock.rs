@@ -1,5 +1,9 @@
 //! The two clocks of JetStream, read once per turn and passed down as values.
 
+#[cfg(feature = "testing")]
+use std::sync::Arc;
+#[cfg(feature = "testing")]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::store::Nanos;
@@ -13,28 +17,48 @@ pub struct Now {
     pub steady: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Clock {
     started: Instant,
+    /// How far a test has moved both clocks ahead, in nanoseconds.
+    #[cfg(feature = "testing")]
+    ahead: Arc<AtomicU64>,
 }
 
 impl Clock {
     pub fn start() -> Clock {
         Clock {
             started: Instant::now(),
+            #[cfg(feature = "testing")]
+            ahead: Arc::default(),
         }
     }
 
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {
-            wall: Nanos::try_from(wall.as_nanos()).unwrap_or(Nanos::MAX),
-            steady: nanos(self.started.elapsed()),
+            wall: Nanos::try_from((wall + self.ahead()).as_nanos()).unwrap_or(Nanos::MAX),
+            steady: nanos(self.started.elapsed() + self.ahead()),
         }
     }
 
     pub fn instant(&self, steady: u64) -> Instant {
-        self.started + Duration::from_nanos(steady)
+        self.started + Duration::from_nanos(steady).saturating_sub(self.ahead())
+    }
+
+    #[cfg(not(feature = "testing"))]
+    const fn ahead(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    #[cfg(feature = "testing")]
+    fn ahead(&self) -> Duration {
+        Duration::from_nanos(self.ahead.load(Ordering::Relaxed))
+    }
+
+    #[cfg(feature = "testing")]
+    pub fn advance(&self, by: Duration) {
+        self.ahead.fetch_add(nanos(by), Ordering::Relaxed);
     }
 }
 

@@ -163,6 +163,17 @@ impl JetStream {
         }
     }
 
+    /// Moves the clocks of every stream ahead: what is due within `by` is due now.
+    #[cfg(feature = "testing")]
+    pub fn advance(&self, by: std::time::Duration) {
+        self.0.around.clock.advance(by);
+        for handle in self.0.handles() {
+            // Whoever sleeps until some time looks at the clock again.
+            let (answer, _) = std::sync::mpsc::sync_channel(1);
+            handle.inbox().push(Command::Describe(answer), 0);
+        }
+    }
+
     /// Changes whenever an [`Ingress`] found earlier may be out of date.
     pub fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Acquire)

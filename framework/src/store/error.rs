@@ -71,3 +71,11 @@ pub enum StoreError {
         limit: usize,
     },
 }
+
+#[cfg(feature = "testing")]
+impl StoreError {
+    /// What the test kit has a database say that goes away in the middle of a statement.
+    pub(crate) fn refusal() -> Self {
+        Self::Sql(sqlx::Error::WorkerCrashed)
+    }
+}

@@ -12,6 +12,8 @@ mod error;
 pub mod leases;
 mod open;
 pub mod outbox;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod rehearsal;
 pub(crate) mod schedules;
 mod tx;
 
