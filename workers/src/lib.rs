@@ -9,6 +9,8 @@
 //! blob       the raw messages on disk
 //! store      the workers' own tables
 //! tls        rustls for IMAP and SMTP alike
+//! gate       shut for a while when a server lets nobody in
+//! login      passwords and OAuth 2.0 tokens, for both
 //! demo       the mails that the demo runs on
 //! bench      how fast messages go through a handler
 //! progress   what is shown while something long is under way
@@ -25,7 +27,9 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod devmail;
+pub mod gate;
 pub mod ingest;
+pub mod login;
 pub mod messages;
 pub mod mime;
 pub mod pipeline;

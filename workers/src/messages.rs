@@ -7,6 +7,8 @@
 //! actions.send      Send            reply   → send
 //! emails.sent       Sent            send
 //! emails.failed     Failed          send
+//! accounts.paused   AccountPaused   ingest, send
+//! oauth.refresh     OauthRefresh    whoever needed a token
 //! ```
 //!
 //! Payloads stay small: the raw message lives in the blob store and events carry its [`BlobRef`]. A mail is named
@@ -250,4 +252,48 @@ pub struct Failed {
     #[serde(default)]
     pub enhanced: Option<String>,
     pub error: String,
+}
+
+/// Which of an account's servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    Imap,
+    Smtp,
+}
+
+impl Service {
+    /// As in labels and payloads.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Imap => "imap",
+            Self::Smtp => "smtp",
+        }
+    }
+}
+
+/// A server lets an account in no more: `accounts.paused`. Told once; nothing is lost, and nothing moves until a person
+/// has mended it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[message(subject = "accounts.paused", id = "accounts.paused.v1")]
+pub struct AccountPaused {
+    pub account: String,
+    pub service: Service,
+    /// The server's words.
+    pub reason: String,
+    /// When it is tried again by itself.
+    pub retry_at: Timestamp,
+}
+
+/// An account's access token was renewed, or is refused: `oauth.refresh`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[message(subject = "oauth.refresh", id = "oauth.refresh.v1")]
+pub struct OauthRefresh {
+    pub account: String,
+    /// How long the new token is good; absent where there is none.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// Why there is none.
+    #[serde(default)]
+    pub error: Option<String>,
 }

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use postroom::{App, Handler};
+use postroom::{App, Handler, Store};
 
 use crate::blob::BlobStore;
-use crate::config;
+use crate::config::{self, Secret};
+use crate::gate::{self, Gate};
 use crate::ingest::{Ingest, Pace, Reparse, Watched};
+use crate::login::{Credential, Login, Tokens};
+use crate::messages::Service;
 use crate::reply::{AutoReply, ComposeReply, Identity};
-use crate::send::smtp::{Deadlines, Login};
+use crate::send::smtp::Deadlines;
 use crate::send::{Outbound, SendMail};
 use crate::tls::{Dialer, TlsError};
 
@@ -26,6 +29,8 @@ pub struct Account {
     pub outbound: Outbound,
     /// Opens its connections.
     pub dialer: Dialer,
+    /// Its OAuth tokens, where it has no passwords.
+    pub tokens: Option<Tokens>,
 }
 
 impl Account {
@@ -35,20 +40,37 @@ impl Account {
     /// When its CA file can't be used.
     pub fn of(account: &config::Account) -> Result<Self, TlsError> {
         let dialer = Dialer::new(account.ca_file.as_deref())?;
+        let oauth = account.oauth.as_ref();
+        let tokens = oauth.map(|oauth| Tokens::new(account.name.clone(), oauth.clone(), dialer.clone()));
+        let login = |user: &str, password: Option<&Secret>| {
+            let credential = match (password, &tokens) {
+                (Some(password), _) => Credential::Password(password.clone()),
+                (None, Some(tokens)) => Credential::OAuth(tokens.clone()),
+                (None, None) => return None,
+            };
+            Some(Login {
+                user: user.to_owned(),
+                credential,
+            })
+        };
+        let gate = |service| Gate::new(account.name.clone(), service, gate::REFUSED);
         let imap = &account.imap;
-        let watched = imap.mailboxes.iter().map(|mailbox| Watched {
+        let imap_login = login(&imap.user, imap.password.as_ref());
+        let imap_gate = gate(Service::Imap);
+        let watched = imap_login
+            .into_iter()
+            .flat_map(|login| imap.mailboxes.iter().map(move |mailbox| (login.clone(), mailbox)));
+        let watched = watched.map(|(login, mailbox)| Watched {
             account: account.name.clone(),
             mailbox: mailbox.clone(),
             endpoint: imap.endpoint.clone(),
-            user: imap.user.clone(),
-            password: imap.password.expose().to_owned(),
+            login,
+            gate: imap_gate.clone(),
             start: imap.start,
             pace: Pace::default(),
         });
-        let login = account.smtp.login.as_ref().map(|(user, password)| Login {
-            user: user.clone(),
-            password: password.expose().to_owned(),
-        });
+        let smtp_login = account.smtp.login.as_ref();
+        let smtp_login = smtp_login.and_then(|(user, password)| login(user, password.as_ref()));
         Ok(Self {
             name: account.name.clone(),
             identity: Identity {
@@ -60,13 +82,22 @@ impl Account {
             outbound: Outbound {
                 endpoint: account.smtp.endpoint.clone(),
                 dialer: dialer.clone(),
-                login,
+                login: smtp_login,
+                gate: gate(Service::Smtp),
                 hello: account.smtp.hello.clone(),
                 on_unknown: account.on_unknown,
                 deadlines: Deadlines::default(),
             },
             dialer,
+            tokens,
         })
+    }
+
+    /// From now on a sign-in that is renewed is written down.
+    fn keep_sign_in(&self, store: &Store) {
+        if let Some(tokens) = &self.tokens {
+            tokens.keep_in(store);
+        }
     }
 }
 
@@ -74,6 +105,7 @@ impl Account {
 #[must_use]
 pub fn with_ingest(mut app: App, accounts: &[Account], blobs: &BlobStore) -> App {
     for account in accounts {
+        account.keep_sign_in(app.store());
         for watched in &account.watched {
             let (store, dialer) = (app.store().clone(), account.dialer.clone());
             let ingest = Ingest::new(watched.clone(), store, blobs.clone(), dialer);
@@ -97,6 +129,9 @@ pub fn with_reply(app: App, accounts: &[Account]) -> App {
 /// Adds sending, with its own first and longest wait between tries where `backoff` gives them.
 #[must_use]
 pub fn with_send(app: App, accounts: &[Account], backoff: Option<(Duration, Duration)>) -> App {
+    for account in accounts {
+        account.keep_sign_in(app.store());
+    }
     let outbound = accounts
         .iter()
         .map(|account| (account.name.clone(), account.outbound.clone()))

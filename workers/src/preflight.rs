@@ -3,6 +3,7 @@
 use postroom::explain::with_causes;
 
 use crate::ingest::imap::{ImapError, Session};
+use crate::login::OAuthError;
 use crate::pipeline::Account;
 use crate::send::smtp::{Relay, SmtpError};
 
@@ -22,6 +23,15 @@ pub enum Closed {
         user: String,
         /// The server's words.
         reason: String,
+    },
+    /// There is no token to log in with.
+    #[error("account `{account}`: {error}")]
+    Token {
+        /// The account.
+        account: String,
+        /// What the token server said.
+        #[source]
+        error: OAuthError,
     },
     /// The IMAP server can't be worked with.
     #[error(
@@ -79,8 +89,16 @@ impl Closed {
     /// Only a person can open this one: waiting does not help.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        matches!(self, Self::ImapLogin { .. } | Self::SmtpLogin { .. })
+        match self {
+            Self::ImapLogin { .. } | Self::SmtpLogin { .. } => true,
+            Self::Token { error, .. } => error.is_refused(),
+            _ => false,
+        }
     }
+}
+
+fn token(account: String, error: OAuthError) -> Closed {
+    Closed::Token { account, error }
 }
 
 /// Logs in by IMAP and opens each mailbox.
@@ -91,20 +109,15 @@ pub async fn imap(account: &Account) -> Result<(), Closed> {
     let name = || account.name.clone();
     for watched in &account.watched {
         let host = format!("{}:{}", watched.endpoint.host, watched.endpoint.port);
-        let login = Session::login(
-            &watched.endpoint,
-            &account.dialer,
-            &watched.user,
-            &watched.password,
-        )
-        .await;
+        let login = Session::login(&watched.endpoint, &account.dialer, &watched.login).await;
         let mut session = login.map_err(|error| match error {
             ImapError::LoginRefused { text } => Closed::ImapLogin {
                 account: name(),
                 host: host.clone(),
-                user: watched.user.clone(),
+                user: watched.login.user.clone(),
                 reason: text,
             },
+            ImapError::Token(error) => token(name(), error),
             error => Closed::Imap {
                 account: name(),
                 host: host.clone(),
@@ -144,6 +157,7 @@ pub async fn smtp(account: &Account) -> Result<(), Closed> {
     let relay = relay.map_err(|error| {
         let (account, reason) = (account.name.clone(), with_causes(&error));
         match error {
+            SmtpError::Token(error) => token(account, error),
             SmtpError::Refused { .. } if error.is_account_trouble() => Closed::SmtpLogin {
                 account,
                 host,

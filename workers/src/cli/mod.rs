@@ -7,6 +7,7 @@ mod dlq;
 mod doctor;
 mod health;
 mod log;
+mod login;
 mod up;
 
 use std::io::{self, Write};
@@ -39,6 +40,8 @@ enum Command {
     Worker(up::WorkerArgs),
     /// Tries broker, database, IMAP and SMTP, and says what is wrong.
     Doctor(doctor::Args),
+    /// Signs an account in by OAuth, in the browser: for Gmail, Microsoft 365 and the like.
+    Login(login::Args),
     /// A mailbox to develop with: IMAP and SMTP on this machine, with faults on demand.
     Devmail(devmail::Args),
     /// Dead letters: list, group, mend, send on, give up.
@@ -91,6 +94,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Up(args) => up::up(args).await,
         Command::Worker(args) => up::worker(args).await,
         Command::Doctor(args) => doctor::run(args).await,
+        Command::Login(args) => login::run(args).await,
         Command::Devmail(args) => devmail::run(args).await,
         Command::Dlq(args) => dlq::run(args).await,
         Command::Bench(args) => bench::run(args).await,

@@ -37,9 +37,23 @@
 //! text = "Dear {name}, nine to five."
 //! ```
 //!
+//! Where a provider takes no passwords, the account has OAuth 2.0 in their place:
+//!
+//! ```toml
+//! [accounts.oauth]
+//! provider = "microsoft"                   # or "google"; for others token_url = "https://…"
+//! tenant = "shop.example"                  # Microsoft's directory, by id or domain; without it "common"
+//! client_id = "6731de76-14a6"              # of the application that you registered there
+//! client_secret_env = "HELP_CLIENT_SECRET" # or client_secret_file, client_secret; public clients have none
+//! refresh_token_env = "HELP_REFRESH_TOKEN" # or …_file; without it run `postroom login help` once
+//! scope = "offline_access …"               # if not the provider's usual one
+//! sign_in_url = "https://id.shop.example"  # for `postroom login` with a token_url
+//! ```
+//!
 //! Flags beat the environment, the environment beats the file. `POSTROOM_IMAP_HOST`, `POSTROOM_SMTP_PASSWORD` and their
 //! like stand for the keys of the only account. Relative paths in the file start from its directory.
 
+mod oauth;
 mod read;
 mod secret;
 mod section;
@@ -56,6 +70,7 @@ use std::time::Duration;
 use postroom::Settings;
 
 use crate::ingest::Start;
+use crate::login::OAuth;
 use crate::reply::Rules;
 use crate::send::OnUnknown;
 use crate::tls::Endpoint;
@@ -88,6 +103,7 @@ pub struct Account {
     pub addresses: Vec<String>,
     pub on_unknown: OnUnknown,
     pub ca_file: Option<PathBuf>,
+    pub oauth: Option<OAuth>,
     pub imap: Imap,
     pub smtp: Smtp,
     pub rules: Rules,
@@ -97,7 +113,8 @@ pub struct Account {
 pub struct Imap {
     pub endpoint: Endpoint,
     pub user: String,
-    pub password: Secret,
+    /// `None` logs in by the account's OAuth.
+    pub password: Option<Secret>,
     pub mailboxes: Vec<String>,
     pub start: Start,
 }
@@ -105,8 +122,8 @@ pub struct Imap {
 #[derive(Debug, Clone)]
 pub struct Smtp {
     pub endpoint: Endpoint,
-    /// User and password; `None` sends without a login.
-    pub login: Option<(String, Secret)>,
+    /// User and password, or user and `None` for the account's OAuth; `None` sends without a login.
+    pub login: Option<(String, Option<Secret>)>,
     /// The name given in EHLO.
     pub hello: String,
 }

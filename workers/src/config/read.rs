@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::section::{Given, Section, note};
-use super::{Account, Config, Imap, Secret, Smtp};
+use super::{Account, Config, Imap, Secret, Smtp, oauth};
 use crate::ingest::Start;
 use crate::reply::{Rule, Rules};
 use crate::send::OnUnknown;
@@ -83,6 +83,7 @@ fn account(
     let rules = rules(&mut section);
     let imap = section.section("imap", "[accounts.imap]");
     let smtp = section.section("smtp", "[accounts.smtp]");
+    let oauth = section.section("oauth", "[accounts.oauth]");
     if imap.is_none() {
         section.wrong("needs [accounts.imap] with host, user and password_env");
     }
@@ -94,10 +95,16 @@ fn account(
         .first()
         .and_then(|address| address.rsplit_once('@'))
         .map(|(_, domain)| domain.to_owned());
+    let has_oauth = oauth.is_some();
+    let oauth = oauth.map(|it| oauth::read(it, surroundings));
     let (imap, smtp) = (
-        imap.and_then(|it| read_imap(it, surroundings)),
-        smtp.and_then(|it| read_smtp(it, surroundings, hello)),
+        imap.and_then(|it| read_imap(it, surroundings, has_oauth)),
+        smtp.and_then(|it| read_smtp(it, surroundings, hello, has_oauth)),
     );
+    let oauth = match oauth {
+        None => None,
+        Some(oauth) => Some(oauth?),
+    };
     let on_unknown = on_unknown.unwrap_or_default();
     Some(Account {
         name: name?,
@@ -105,21 +112,25 @@ fn account(
         addresses,
         on_unknown,
         ca_file,
+        oauth,
         imap: imap?,
         smtp: smtp?,
         rules: rules?,
     })
 }
 
-fn read_imap(mut section: Section<'_>, surroundings: &Surroundings<'_>) -> Option<Imap> {
+fn read_imap(mut section: Section<'_>, surroundings: &Surroundings<'_>, has_oauth: bool) -> Option<Imap> {
     let endpoint = endpoint(&mut section, "imap.shop.example", |security| match security {
         Security::Tls => 993,
         Security::StartTls | Security::None => 143,
     });
     let user = section.required("user", "help");
-    let password = password(&mut section, surroundings);
-    if password.is_none() {
-        section.wrong("needs a password: password_env = \"NAME_OF_A_VARIABLE\", password_file or password");
+    let password = secret(&mut section, surroundings, &PASSWORD);
+    if matches!(password, Ok(None)) && !has_oauth {
+        section.wrong(
+            "needs a password: password_env = \"NAME_OF_A_VARIABLE\", password_file or password; or the account \
+             needs [accounts.oauth]",
+        );
     }
     let mailboxes = section.text_or_texts("mailbox");
     let start = section
@@ -134,7 +145,7 @@ fn read_imap(mut section: Section<'_>, surroundings: &Surroundings<'_>) -> Optio
     Some(Imap {
         endpoint: endpoint?,
         user: user?.value,
-        password: password??,
+        password: password.ok()?,
         mailboxes,
         start,
     })
@@ -144,6 +155,7 @@ fn read_smtp(
     mut section: Section<'_>,
     surroundings: &Surroundings<'_>,
     hello: Option<String>,
+    has_oauth: bool,
 ) -> Option<Smtp> {
     let endpoint = endpoint(&mut section, "smtp.shop.example", |security| match security {
         Security::Tls => 465,
@@ -151,24 +163,26 @@ fn read_smtp(
         Security::None => 25,
     });
     let user = section.text("user");
-    let password = password(&mut section, surroundings);
+    let password = secret(&mut section, surroundings, &PASSWORD);
     let said = section.text("hello").map(|given| given.value);
     let login = match (user, password) {
-        (None, None) => None,
-        (Some(user), Some(password)) => Some((user.value, password?)),
-        (Some(_), None) => {
-            section.wrong("has a user and no password; add password_env, password_file or password");
-            None
+        (_, Err(Noted)) => Err(Noted),
+        (None, Ok(None)) => Ok(None),
+        (Some(user), Ok(Some(password))) => Ok(Some((user.value, Some(password)))),
+        (Some(user), Ok(None)) if has_oauth => Ok(Some((user.value, None))),
+        (Some(_), Ok(None)) => {
+            section.wrong("has a user and no password; add password_env, password_file or password; or the account needs [accounts.oauth]");
+            Err(Noted)
         }
-        (None, Some(_)) => {
+        (None, Ok(Some(_))) => {
             section.wrong("has a password and no `user`; add the user, or take the password away");
-            None
+            Err(Noted)
         }
     };
     section.finish();
     Some(Smtp {
         endpoint: endpoint?,
-        login,
+        login: login.ok()?,
         hello: said.or(hello)?,
     })
 }
@@ -196,56 +210,85 @@ fn endpoint(
     })
 }
 
-/// `None` where none was given; `Some(None)` where one was and cannot be had, which is noted.
-fn password(section: &mut Section<'_>, surroundings: &Surroundings<'_>) -> Option<Option<Secret>> {
-    let plain = section.text("password");
-    let variable = section.text("password_env");
-    let file = section.text("password_file");
+/// The three ways to say one secret.
+pub(super) struct SecretKeys {
+    pub(super) plain: &'static str,
+    pub(super) variable: &'static str,
+    pub(super) file: &'static str,
+}
+
+const PASSWORD: SecretKeys = SecretKeys {
+    plain: "password",
+    variable: "password_env",
+    file: "password_file",
+};
+
+/// Something was given and cannot be had, which is noted.
+pub(super) struct Noted;
+
+/// `None` where none was given.
+pub(super) fn secret(
+    section: &mut Section<'_>,
+    surroundings: &Surroundings<'_>,
+    keys: &SecretKeys,
+) -> Result<Option<Secret>, Noted> {
+    let plain = section.text(keys.plain);
+    let variable = section.text(keys.variable);
+    let file = section.text(keys.file);
     if [plain.is_some(), variable.is_some(), file.is_some()]
         .into_iter()
         .filter(|given| *given)
         .count()
         > 1
     {
-        section.wrong("has more than one of password, password_env and password_file; keep one");
-        return Some(None);
+        section.wrong(format_args!(
+            "has more than one of {}, {} and {}; keep one",
+            keys.plain, keys.variable, keys.file
+        ));
+        return Err(Noted);
     }
     let found = match (plain, variable, file) {
         (Some(plain), _, _) => Some(plain.value),
-        (_, Some(variable), _) => from_variable(section, surroundings, &variable),
-        (_, _, Some(file)) => from_file(section, surroundings, &file),
-        _ => return None,
+        (_, Some(variable), _) => from_variable(section, surroundings, keys.variable, &variable),
+        (_, _, Some(file)) => from_file(section, surroundings, keys.file, &file),
+        _ => return Ok(None),
     };
     if found.as_deref() == Some("") {
-        section.wrong("has an empty password");
-        return Some(None);
+        section.wrong(format_args!("has an empty {}", keys.plain));
+        return Err(Noted);
     }
-    Some(found.map(Secret::new))
+    found.map(Secret::new).map(Some).ok_or(Noted)
 }
 
 fn from_variable(
     section: &Section<'_>,
     surroundings: &Surroundings<'_>,
+    key: &str,
     name: &Given<String>,
 ) -> Option<String> {
     let found = surroundings.variables.get(&name.value);
     if found.is_none() {
-        let sentence = format_args!("password_env names {}, which is not set; export it", name.value);
+        let sentence = format_args!("{key} names {}, which is not set; export it", name.value);
         note(section.mistakes(), &name.origin, sentence);
     }
     found.cloned()
 }
 
-fn from_file(section: &Section<'_>, surroundings: &Surroundings<'_>, name: &Given<String>) -> Option<String> {
+fn from_file(
+    section: &Section<'_>,
+    surroundings: &Surroundings<'_>,
+    key: &str,
+    name: &Given<String>,
+) -> Option<String> {
     let path = path(surroundings, name);
     match std::fs::read_to_string(&path) {
-        // Editors end files with a line end that is no part of the password.
+        // Editors end files with a line end that is no part of the secret.
         Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(error) => {
             note(
                 section.mistakes(),
                 &name.origin,
-                format_args!("password_file {} cannot be read: {error}", path.display()),
+                format_args!("{key} {} cannot be read: {error}", path.display()),
             );
             None
         }

@@ -45,6 +45,11 @@ impl<'m> Section<'m> {
         self.mistakes
     }
 
+    /// Whether the key was said at all, rightly or not.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Notes that something is wrong with the section as a whole.
     pub(super) fn wrong(&self, sentence: impl Display) {
         match &self.origin {

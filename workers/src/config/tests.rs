@@ -53,21 +53,24 @@ fn an_empty_variable_says_nothing() {
     assert!(config.accounts.is_empty());
 }
 
+/// A block of settings in the documentation of the module.
+fn example(index: usize) -> String {
+    let mut blocks = include_str!("mod.rs").split("//! ```toml\n").skip(1);
+    let block = blocks.nth(index).unwrap().split("//! ```").next().unwrap();
+    block
+        .lines()
+        .map(|line| line.trim_start_matches("//!").to_owned() + "\n")
+        .collect()
+}
+
 #[test]
 fn the_example_in_the_documentation_is_read() {
-    let example: String = include_str!("mod.rs")
-        .lines()
-        .skip_while(|line| *line != "//! ```toml")
-        .skip(1)
-        .take_while(|line| *line != "//! ```")
-        .map(|line| line.trim_start_matches("//!").to_owned() + "\n")
-        .collect();
-    let config = read(&example, &[("HELP_PASSWORD", "s3cret-word")]);
+    let config = read(&example(0), &[("HELP_PASSWORD", "s3cret-word")]);
     assert_eq!(config.drain, Some(Duration::from_secs(35)));
     let account = config.account("help").unwrap();
     assert_eq!(account.addresses, ["help@shop.example", "support@shop.example"]);
     assert_eq!(account.imap.endpoint.port, 993);
-    assert_eq!(account.imap.password.expose(), "s3cret-word");
+    assert_eq!(account.imap.password.as_ref().unwrap().expose(), "s3cret-word");
     assert_eq!(account.smtp.endpoint.port, 465);
     assert_eq!(account.smtp.hello, "shop.example");
     assert_eq!(account.smtp.login.as_ref().unwrap().0, "help");
@@ -145,7 +148,10 @@ fn variables_lie_over_the_only_account_of_the_file() {
             ("POSTROOM_IMAP_HOST", "other.example"),
         ],
     );
-    assert_eq!(config.accounts[0].imap.password.expose(), "other");
+    assert_eq!(
+        config.accounts[0].imap.password.as_ref().unwrap().expose(),
+        "other"
+    );
     assert_eq!(config.accounts[0].imap.endpoint.host, "other.example");
 
     let two = format!(
@@ -168,7 +174,10 @@ fn passwords_come_from_variables_and_files() {
     let mut sources = sources(&text, &[]);
     sources.file.as_mut().unwrap().0 = dir.path().join("postroom.toml");
     let config = Config::read(&sources).unwrap();
-    assert_eq!(config.accounts[0].imap.password.expose(), "fr\u{f6}m file");
+    assert_eq!(
+        config.accounts[0].imap.password.as_ref().unwrap().expose(),
+        "fr\u{f6}m file"
+    );
 }
 
 #[test]
@@ -272,7 +281,7 @@ fn passwords_are_one_and_can_be_had() {
     check(
         &with(password, ""),
         "postroom.toml:5: [accounts.imap] needs a password: password_env = \"NAME_OF_A_VARIABLE\", \
-         password_file or password",
+         password_file or password; or the account needs [accounts.oauth]",
     );
     check(
         &with("user =", "password_env = \"X\"\nuser ="),
@@ -280,7 +289,7 @@ fn passwords_are_one_and_can_be_had() {
     );
     check(
         &format!("{ACCOUNT}user = \"help\"\n"),
-        "postroom.toml:9: [accounts.smtp] has a user and no password; add password_env, password_file or password",
+        "postroom.toml:9: [accounts.smtp] has a user and no password; add password_env, password_file or password; or the account needs [accounts.oauth]",
     );
 }
 
@@ -319,4 +328,76 @@ fn a_named_file_must_be_there() {
     let error = Config::load(&flags).unwrap_err();
     assert!(matches!(error, ConfigError::File { .. }), "{error}");
     assert!(error.to_string().contains("name another file with --config"));
+}
+
+/// An account without passwords, and what comes below `[accounts.oauth]`.
+fn with_oauth(lines: &str) -> String {
+    let account = ACCOUNT.replace("password = \"s3cret-word\"\n", "");
+    format!("{account}user = \"help\"\n[accounts.oauth]\n{lines}")
+}
+
+#[test]
+fn an_account_may_have_tokens_in_place_of_passwords() {
+    let account = with_oauth("").replace("[accounts.oauth]\n", &example(1));
+    let variables = [
+        ("HELP_CLIENT_SECRET", "cl1ent"),
+        ("HELP_REFRESH_TOKEN", "r3fresh"),
+    ];
+    let account = read(&account, &variables).accounts.remove(0);
+    assert_eq!(account.imap.password, None);
+    assert_eq!(account.smtp.login, Some(("help".to_owned(), None)));
+    let oauth = account.oauth.unwrap();
+    assert_eq!(oauth.provider.token_url.path, "/shop.example/oauth2/v2.0/token");
+    assert_eq!(
+        oauth.provider.sign_in_url.as_deref(),
+        Some("https://id.shop.example")
+    );
+    assert_eq!(oauth.client_secret.unwrap().expose(), "cl1ent");
+    assert_eq!(oauth.refresh_token.unwrap().expose(), "r3fresh");
+
+    let google = with_oauth("provider = \"google\"\nclient_id = \"c\"\n");
+    let oauth = read(&google, &[]).accounts.remove(0).oauth.unwrap();
+    assert_eq!(oauth.provider.token_url.authority(), "oauth2.googleapis.com");
+    assert_eq!((oauth.client_secret, oauth.refresh_token), (None, None));
+}
+
+#[test]
+fn oauth_says_what_would_be_right() {
+    let check = |lines: &str, expect: &str| {
+        let said = mistakes(&with_oauth(lines), &[]);
+        assert!(said.contains(expect), "no {expect:?} in: {said}");
+    };
+    check(
+        "client_id = \"c\"\n",
+        "[accounts.oauth] needs provider = \"google\" or \"microsoft\"",
+    );
+    check("provider = \"google\"\n", "[accounts.oauth] needs `client_id`");
+    check(
+        "provider = \"gmail\"\nclient_id = \"c\"\n",
+        "`provider` is \"gmail\"; write \"google\" or \"microsoft\"",
+    );
+    check(
+        "token_url = \"http://id.example/\"\nclient_id = \"c\"\n",
+        "`token_url` is \"http://id.example/\"; write an https:// URL",
+    );
+    check(
+        "provider = \"google\"\ntoken_url = \"https://id.example/\"\nclient_id = \"c\"\n",
+        "has both provider and token_url",
+    );
+    check(
+        "provider = \"google\"\ntenant = \"t\"\nclient_id = \"c\"\n",
+        "only provider = \"microsoft\" knows",
+    );
+    check(
+        "provider = \"microsoft\"\ntenant = \"a/../b\"\nclient_id = \"c\"\n",
+        "`tenant` is \"a/../b\"; write the directory's id or domain",
+    );
+    check(
+        "provider = \"google\"\nclient_id = \"c\"\nrefresh_token_env = \"NO_SUCH\"\n",
+        "refresh_token_env names NO_SUCH, which is not set",
+    );
+    check(
+        "provider = \"google\"\nclient_idd = \"c\"\n",
+        "did you mean `client_id`?",
+    );
 }

@@ -8,7 +8,10 @@ use postroom_broker::{Broker, Config, StartError as BrokerError};
 use super::corpus::{self, ADDRESS, DemoMail};
 use crate::blob::{BlobError, BlobStore};
 use crate::devmail::{DevMail, DevMailConfig, DevMailError, FaultError, StartError as DevMailStart, User};
+use crate::gate::{self, Gate};
 use crate::ingest::{Pace, Start, Watched};
+use crate::login::Login;
+use crate::messages::Service;
 use crate::pipeline::Account;
 use crate::reply::{Identity, Rule, RuleError, Rules};
 use crate::send::smtp::Deadlines;
@@ -189,8 +192,8 @@ fn account(devmail: &DevMail) -> Result<Account, StageError> {
             account: ACCOUNT.into(),
             mailbox: "INBOX".into(),
             endpoint: endpoint(devmail.imap_addr()),
-            user: ACCOUNT.into(),
-            password: PASSWORD.into(),
+            login: Login::password(ACCOUNT, PASSWORD),
+            gate: Gate::new(ACCOUNT, Service::Imap, gate::REFUSED),
             start: Start::All,
             pace: Pace::default(),
         }],
@@ -198,11 +201,13 @@ fn account(devmail: &DevMail) -> Result<Account, StageError> {
             endpoint: endpoint(devmail.smtp_addr()),
             dialer: dialer.clone(),
             login: None,
+            gate: Gate::new(ACCOUNT, Service::Smtp, gate::REFUSED),
             hello: "localhost".into(),
             on_unknown: OnUnknown::Resend,
             deadlines: Deadlines::default(),
         },
         dialer,
+        tokens: None,
     })
 }
 

@@ -15,6 +15,8 @@ use super::imap::{IdleEnd, ImapError, MAX_IDLE, Session};
 use super::lease::Lease;
 use super::{batch, checkpoint};
 use crate::blob::BlobStore;
+use crate::gate::Gate;
+use crate::login::Login;
 use crate::store::mails::State;
 use crate::tls::{Dialer, Endpoint};
 
@@ -40,8 +42,6 @@ pub struct Pace {
     pub reconnect: (Duration, Duration),
     /// A process that died leaves its mailboxes to the others, or to its own next start, after this.
     pub lease: Duration,
-    /// Wait after a refused login: servers lock accounts that try too often.
-    pub refused: Duration,
 }
 
 impl Default for Pace {
@@ -51,7 +51,6 @@ impl Default for Pace {
             poll: Duration::from_secs(60),
             reconnect: (Duration::from_secs(1), Duration::from_secs(300)),
             lease: Duration::from_secs(6),
-            refused: Duration::from_secs(300),
         }
     }
 }
@@ -65,8 +64,9 @@ pub struct Watched {
     pub account: String,
     pub mailbox: String,
     pub endpoint: Endpoint,
-    pub user: String,
-    pub password: String,
+    pub login: Login,
+    /// Shared by all mailboxes of the account: what one is refused, the others need not ask for.
+    pub gate: Gate,
     pub start: Start,
     pub pace: Pace,
 }
@@ -116,28 +116,21 @@ impl Ingest {
         while !stop.is_cancelled() {
             let wait = match self.hold(&stop, &mut backoff).await {
                 Ok(()) => continue,
-                Err(error) => self.wait_after(&error, &mut backoff),
+                Err(error) => self.wait_after(&error, &mut backoff).await,
             };
             let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
     }
 
     /// Errors end here: in the log, and in how long to wait.
-    fn wait_after(&self, error: &IngestError, backoff: &mut Backoff) -> Duration {
-        let Watched {
-            account,
-            mailbox,
-            pace,
-            ..
-        } = &self.watched;
+    async fn wait_after(&self, error: &IngestError, backoff: &mut Backoff) -> Duration {
+        let Watched { account, mailbox, .. } = &self.watched;
         if let IngestError::Imap(refused) = error
             && refused.is_login_refused()
         {
-            tracing::error!(account, error = %for_log(&refused.to_string()), wait = ?pace.refused,
-                "the IMAP login is refused; check user and password. Nothing is lost, but nothing comes in");
             metrics::counter!("postroom_ingest_logins_refused_total", "account" => account.clone())
                 .increment(1);
-            return pace.refused;
+            return self.watched.gate.refused(&self.store, &refused.to_string()).await;
         }
         let wait = backoff.wait(rand::random());
         let error = with_causes(error);
@@ -189,16 +182,26 @@ impl Ingest {
     ) -> Result<(), IngestError> {
         let Watched {
             endpoint,
-            user,
-            password,
+            login,
+            gate,
             mailbox,
             ..
         } = &self.watched;
-        let login = Session::login(endpoint, &self.dialer, user, password);
+        while let Some(shut) = gate.is_shut() {
+            if stop
+                .run_until_cancelled(tokio::time::sleep(shut.wait))
+                .await
+                .is_none()
+            {
+                return Ok(());
+            }
+        }
+        let login = Session::login(endpoint, &self.dialer, login);
         let Some(session) = stop.run_until_cancelled(login).await else {
             return Ok(());
         };
         let mut session = session?;
+        gate.opened();
         let selected = session.select(mailbox).await?;
         let mut checkpoint = checkpoint::enter(&self.watched, lease, &mut session, selected).await?;
         while !stop.is_cancelled() {

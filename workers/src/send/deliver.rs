@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use postroom::redact::for_log;
 use postroom::store::dead_letters::{self, Letter};
 use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError as _, Key, Spec, headers};
 use serde::{Deserialize, Serialize};
 
 use super::message::{self, Outgoing};
-use super::smtp::{self, Deadlines, Login, Relay};
-use super::verdict::{SendError, is_undecided, may_have_arrived, waits_for_ever};
+use super::smtp::{self, Deadlines, Relay, SmtpError};
+use super::verdict::{SendError, TROUBLE_PAUSE, is_undecided, may_have_arrived, waits_for_ever};
+use crate::gate::{Gate, Wait};
+use crate::login::Login;
 use crate::messages::{Failed, Send, Sent};
 use crate::tls::{Dialer, Endpoint};
 
@@ -36,6 +37,7 @@ pub struct Outbound {
     pub endpoint: Endpoint,
     pub dialer: Dialer,
     pub login: Option<Login>,
+    pub gate: Gate,
     /// The name given in EHLO.
     pub hello: String,
     pub on_unknown: OnUnknown,
@@ -85,12 +87,11 @@ impl SendMail {
             deadlines,
             ..
         } = account;
-        let relay = Relay::connect(endpoint, dialer, hello, login.as_ref(), *deadlines).await;
-        let offer = relay
-            .map_err(SendError::of)?
-            .offer(mail)
+        let relay = Relay::connect(endpoint, dialer, hello, login.as_ref(), *deadlines)
             .await
             .map_err(SendError::of)?;
+        account.gate.opened();
+        let offer = relay.offer(mail).await.map_err(SendError::of)?;
         // From here to the verdict a crash leaves it open whether the mail went out, and the ledger must know.
         cx.begin_effect(&send.message_id).await?;
         let (response, relay) = offer.deliver(&mail.bytes).await.map_err(SendError::of)?;
@@ -120,9 +121,12 @@ impl Handle<Send> for SendMail {
             return Err(SendError::Held);
         }
         let earlier = cx.unresolved_effect().is_some() || replays_a_doubt(cx).await?;
+        if let Some(shut) = account.gate.is_shut() {
+            return Err(waiting(shut, &send, earlier));
+        }
         let response = match self.transact(account, &send, &mail, cx).await {
             Ok(response) => response,
-            Err(error) => return Err(weighed(error, account, &send, earlier)),
+            Err(error) => return Err(weighed(error, account, &send, earlier, cx).await),
         };
         metrics::counter!("postroom_sends_total", "account" => send.account.clone(), "class" => "sent")
             .increment(1);
@@ -168,8 +172,8 @@ async fn replays_a_doubt(cx: &Cx<'_>) -> Result<bool, CxError> {
         .is_some_and(|letter| may_have_arrived(&letter)))
 }
 
-/// Says aloud what a person must mend, and turns trouble that has lasted too long into an end.
-fn weighed(error: SendError, account: &Outbound, send: &Send, earlier: bool) -> SendError {
+/// Shuts the gate on what concerns all mails of the account, and turns trouble that has lasted too long into an end.
+async fn weighed(error: SendError, account: &Outbound, send: &Send, earlier: bool, cx: &Cx<'_>) -> SendError {
     metrics::counter!("postroom_sends_total", "account" => send.account.clone(), "class" => error.class())
         .increment(1);
     let SendError::Smtp { trouble, .. } = error else {
@@ -178,15 +182,41 @@ fn weighed(error: SendError, account: &Outbound, send: &Send, earlier: bool) -> 
     if trouble.is_unknown() && account.on_unknown == OnUnknown::Hold {
         return SendError::Held;
     }
+    if waits_for_ever(&trouble) && is_expired(send) {
+        let why = trouble.to_string();
+        shut(account, &trouble, cx).await;
+        return SendError::Expired { why, earlier };
+    }
+    let pause = shut(account, &trouble, cx).await;
+    SendError::Smtp {
+        trouble,
+        earlier,
+        pause,
+    }
+}
+
+/// How long the mails of the account wait for what happened to this one.
+async fn shut(account: &Outbound, trouble: &SmtpError, cx: &Cx<'_>) -> Duration {
     if trouble.is_account_trouble() {
-        tracing::error!(account = send.account, relay = account.endpoint.host, error = %for_log(&trouble.to_string()),
-            "the relay does not let this account in; its mails wait until that is mended");
+        return account.gate.refused(cx.store(), &trouble.to_string()).await;
     }
-    let age = Duration::try_from(Timestamp::now().duration_since(send.date)).unwrap_or_default();
-    match waits_for_ever(&trouble) && age > EXPIRY {
-        true => SendError::Expired { trouble, earlier },
-        false => SendError::Smtp { trouble, earlier },
+    if trouble.is_host_trouble() {
+        account.gate.away(&trouble.to_string());
     }
+    account.gate.is_shut().map_or(TROUBLE_PAUSE, |shut| shut.wait)
+}
+
+/// The gate is shut: the mail waits for it, if not for ever.
+fn waiting(shut: Wait, send: &Send, earlier: bool) -> SendError {
+    let Wait { wait, why } = shut;
+    match is_expired(send) {
+        true => SendError::Expired { why, earlier },
+        false => SendError::Shut { wait, why, earlier },
+    }
+}
+
+fn is_expired(send: &Send) -> bool {
+    Duration::try_from(Timestamp::now().duration_since(send.date)).is_ok_and(|age| age > EXPIRY)
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use postroom::{CxError, HandlerError, Verdict};
 use super::message::MessageError;
 use super::smtp::SmtpError;
 
-/// A relay or an account in trouble is asked again after this; the mails of the account wait, none is given up for it.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(60);
+/// A relay that broke off is asked again after this; the mail waits, and is not given up for it.
+pub(super) const TROUBLE_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a mail was not sent, or nobody knows.
 #[derive(Debug, thiserror::Error)]
@@ -24,16 +24,21 @@ pub enum SendError {
         trouble: SmtpError,
         /// An earlier try ended without an answer after the final dot.
         earlier: bool,
+        /// How long to wait, where the mail is not to blame.
+        pause: Duration,
+    },
+    /// Another mail of the account found the server shut, and this one did not even knock.
+    #[error("the mail waits, since the account's server lets nobody in: {why}{}", and_earlier(*.earlier))]
+    Shut {
+        wait: Duration,
+        why: String,
+        earlier: bool,
     },
     /// The policy of the account is to leave this to a person.
     #[error("the relay may have the mail: a try ended without an answer after the final dot")]
     Held,
-    #[error("given up after five days: {trouble}{}", and_earlier(*.earlier))]
-    Expired {
-        #[source]
-        trouble: SmtpError,
-        earlier: bool,
-    },
+    #[error("given up after five days: {why}{}", and_earlier(*.earlier))]
+    Expired { why: String, earlier: bool },
     #[error(transparent)]
     Cx(#[from] CxError),
 }
@@ -55,6 +60,7 @@ impl SendError {
         Self::Smtp {
             trouble,
             earlier: false,
+            pause: TROUBLE_PAUSE,
         }
     }
 }
@@ -68,7 +74,8 @@ impl HandlerError for SendError {
             Self::UnknownAccount(_) => Verdict::Retry { after: None },
             Self::Smtp { trouble, .. } if trouble.is_unknown() => Verdict::Ambiguous,
             Self::Smtp { trouble, .. } if trouble.is_permanent() => Verdict::DeadLetter,
-            Self::Smtp { trouble, .. } if waits_for_ever(trouble) => Verdict::Snooze(TROUBLE_PAUSE),
+            Self::Smtp { trouble, pause, .. } if waits_for_ever(trouble) => Verdict::Snooze(*pause),
+            Self::Shut { wait, .. } => Verdict::Snooze(*wait),
             Self::Smtp { .. } => Verdict::Retry { after: None },
             Self::Cx(error) => error.verdict(),
         }
@@ -79,11 +86,14 @@ impl HandlerError for SendError {
             Self::Message(_) => "message",
             Self::UnknownAccount(_) => "unknown_account",
             Self::Smtp { trouble, .. } if trouble.is_unknown() => UNKNOWN,
-            Self::Smtp { earlier: true, .. } | Self::Expired { earlier: true, .. } => AFTER_UNKNOWN,
+            Self::Smtp { earlier: true, .. }
+            | Self::Shut { earlier: true, .. }
+            | Self::Expired { earlier: true, .. } => AFTER_UNKNOWN,
             Self::Smtp { trouble, .. } if trouble.is_account_trouble() => "account",
             Self::Smtp { trouble, .. } if trouble.is_permanent() => "refused",
             Self::Smtp { trouble, .. } if trouble.code().is_some() => "deferred",
             Self::Smtp { .. } => "relay",
+            Self::Shut { .. } => "shut",
             Self::Held => HELD,
             Self::Expired { .. } => "expired",
             Self::Cx(error) => error.class(),
@@ -94,7 +104,7 @@ impl HandlerError for SendError {
 /// Nothing is wrong with the mail, so it loses no attempt: the account is not let in, or nobody answered.
 pub(super) fn waits_for_ever(trouble: &SmtpError) -> bool {
     let silent = trouble.code().is_none() && !trouble.is_unknown() && !trouble.is_permanent();
-    silent || trouble.is_account_trouble()
+    silent || trouble.is_account_trouble() || trouble.is_host_trouble()
 }
 
 /// Whether a mail that is about to be dead-lettered may have arrived, so that nobody may call it failed.
@@ -152,9 +162,10 @@ mod tests {
             })
         };
         let after = |error| match error {
-            SendError::Smtp { trouble, .. } => SendError::Smtp {
+            SendError::Smtp { trouble, pause, .. } => SendError::Smtp {
                 trouble,
                 earlier: true,
+                pause,
             },
             other => other,
         };
@@ -163,7 +174,8 @@ mod tests {
         for (error, verdict, class) in [
             (refused(Phase::Rcpt, 550), Verdict::DeadLetter, "refused"),
             (refused(Phase::Rcpt, 450), retry, "deferred"),
-            (refused(Phase::Greeting, 421), retry, "deferred"),
+            (refused(Phase::Greeting, 421), snooze, "deferred"),
+            (refused(Phase::Rcpt, 421), snooze, "deferred"),
             (refused(Phase::Auth, 535), snooze, "account"),
             (refused(Phase::Auth, 454), snooze, "account"),
             (lost(Phase::Connect), snooze, "relay"),

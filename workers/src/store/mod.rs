@@ -2,3 +2,4 @@
 
 pub mod mailboxes;
 pub mod mails;
+pub mod sign_ins;

@@ -200,3 +200,23 @@ fn a_data_folder_that_another_process_works_in() {
     let said = refused(postroom(dir.path()).args(devmail));
     assert_says(&said, &["mail is in use by another development mailbox", "--dir"]);
 }
+
+#[test]
+fn a_sign_in_that_makes_no_sense() {
+    let dir = tempfile::tempdir().unwrap();
+    write_settings(dir.path(), &settings(1, 1, "s3cret"));
+    let said = refused(postroom(dir.path()).args(["login", "helpp"]));
+    assert_says(&said, &["no account is called `helpp`; there are: help"]);
+    let said = refused(postroom(dir.path()).args(["login", "help"]));
+    assert_says(&said, &["logs in by password", "[accounts.oauth]"]);
+    let oauth = "[accounts.oauth]\ntoken_url = \"https://id.example/t\"\nclient_id = \"c\"\n";
+    write_settings(
+        dir.path(),
+        &(settings(1, 1, "s3cret") + oauth + "refresh_token = \"r3fresh\"\n"),
+    );
+    let said = refused(postroom(dir.path()).args(["login", "help"]));
+    assert_says(&said, &["take refresh_token out of [accounts.oauth]"]);
+    write_settings(dir.path(), &(settings(1, 1, "s3cret") + oauth));
+    let said = refused(postroom(dir.path()).args(["login", "help"]));
+    assert_says(&said, &["no sign-in page is known", "sign_in_url"]);
+}

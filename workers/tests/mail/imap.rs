@@ -4,6 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use postroom_workers::ingest::imap::{IdleEnd, ImapError, Session};
+use postroom_workers::login::Login;
 use postroom_workers::tls::{Dialer, Security};
 
 use crate::servers::Script::{Close, Hang, Hear, Say};
@@ -15,7 +16,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 async fn login(user: &str) -> Session {
     let endpoint = endpoint(DOVECOT.imap, Security::None);
-    Session::login(&endpoint, &dialer(), user, Dovecot::PASSWORD)
+    Session::login(&endpoint, &dialer(), &Login::password(user, Dovecot::PASSWORD))
         .await
         .unwrap()
 }
@@ -61,17 +62,20 @@ async fn every_way_to_protect_the_connection_works_on_dovecot() {
         (DOVECOT.imaps, Security::Tls),
     ] {
         let endpoint = endpoint(port, security);
-        let mut session = Session::login(&endpoint, &trusting, "tls@example.test", Dovecot::PASSWORD)
-            .await
-            .unwrap();
+        let mut session = Session::login(
+            &endpoint,
+            &trusting,
+            &Login::password("tls@example.test", Dovecot::PASSWORD),
+        )
+        .await
+        .unwrap();
         session.select("INBOX").await.unwrap();
     }
     let strict = dialer();
     let refused = Session::login(
         &endpoint(DOVECOT.imaps, Security::Tls),
         &strict,
-        "tls@example.test",
-        "x",
+        &Login::password("tls@example.test", "x"),
     )
     .await;
     assert!(
@@ -83,7 +87,7 @@ async fn every_way_to_protect_the_connection_works_on_dovecot() {
 #[tokio::test]
 async fn a_wrong_password_is_told_apart_from_other_trouble() {
     let endpoint = endpoint(DOVECOT.imap, Security::None);
-    let error = Session::login(&endpoint, &dialer(), "a@example.test", "wrong")
+    let error = Session::login(&endpoint, &dialer(), &Login::password("a@example.test", "wrong"))
         .await
         .unwrap_err();
     assert!(error.is_login_refused(), "{error}");
@@ -146,7 +150,9 @@ const NO_NEWS: [Script; 2] = [Hear("UID SEARCH"), Say("* SEARCH\r\n% OK\r\n")];
 async fn selected(rest: &[Script]) -> (Session, Scripted) {
     let server = Scripted::start(vec![scripted(rest)]).await;
     let endpoint = endpoint(server.port, Security::None);
-    let mut session = Session::login(&endpoint, &dialer(), "u", "p").await.unwrap();
+    let mut session = Session::login(&endpoint, &dialer(), &Login::password("u", "p"))
+        .await
+        .unwrap();
     session.select("INBOX").await.unwrap();
     (session, server)
 }

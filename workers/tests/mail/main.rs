@@ -7,6 +7,7 @@
 
 mod imap;
 mod ingest;
+mod oauth;
 mod pipeline;
 #[path = "../servers/mod.rs"]
 mod servers;

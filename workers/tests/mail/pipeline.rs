@@ -1,10 +1,12 @@
 //! The road from mailbox to reply, and what becomes of mails that a relay does not take.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use postroom::store::dead_letters;
-use postroom_workers::messages::{Mailbox, Send};
-use postroom_workers::send::smtp::Login;
+use postroom_workers::gate::Gate;
+use postroom_workers::login::Login;
+use postroom_workers::messages::{Mailbox, Send, Service};
 use postroom_workers::send::{OnUnknown, Outbound};
 use tokio::sync::Notify;
 
@@ -21,6 +23,7 @@ everywhere!(
     a_lost_verdict_is_held_where_the_account_says_so,
     a_process_that_dies_before_the_verdict_sends_the_same_bytes_again,
     a_refused_login_costs_no_mail_its_life,
+    mails_wait_at_a_shut_gate_without_knocking,
 );
 
 fn send(id: &str, to: &str) -> Send {
@@ -175,7 +178,8 @@ async fn a_deferred_mail_is_tried_again(on: On) {
         .await
         .sent
         .remove(0);
-    assert_eq!((sent.attempts, sent.resent_after_unknown), (3, false), "{sent:?}");
+    // That the relay was busy was not the mail's fault.
+    assert_eq!((sent.attempts, sent.resent_after_unknown), (2, false), "{sent:?}");
     assert_eq!(sent.message_id, "d1@example.test");
     running.drain().await;
     assert_eq!(world.dead_letters().await.len(), 0);
@@ -322,10 +326,7 @@ async fn a_refused_login_costs_no_mail_its_life(on: On) {
         Hang,
     ];
     let relay = Scripted::start(vec![refusing]).await;
-    let login = Some(Login {
-        user: "u".into(),
-        password: "p".into(),
-    });
+    let login = Some(Login::password("u", "p"));
     let running = world
         .sending(Outbound {
             login,
@@ -333,18 +334,55 @@ async fn a_refused_login_costs_no_mail_its_life(on: On) {
         })
         .await;
     world.publish(&send("l1", "a@example.org")).await;
-    let attempts = eventually("the pause", async || put_back(&world).await).await;
+    let attempts = eventually("the pause", async || waiting(&world).await.pop()).await;
     assert_eq!(
         attempts, 0,
         "nothing was wrong with the mail, so it lost no attempt"
     );
+    let seen = world.seen.until(|seen| !seen.paused.is_empty()).await;
+    let paused = &seen.paused[0];
+    assert_eq!((&*paused.account, paused.service), ("help", Service::Smtp));
+    assert!(paused.reason.contains("535 5.7.8 no"), "{paused:?}");
     running.drain().await;
     assert_eq!(world.dead_letters().await.len(), 0);
 }
 
-/// The attempts that the ledger counts against the one mail under way, once it waits.
-async fn put_back(world: &World) -> Option<i64> {
+async fn mails_wait_at_a_shut_gate_without_knocking(on: On) {
+    let world = World::new(on).await;
+    let refusing = vec![
+        Say("220 ready\r\n"),
+        Hear("EHLO"),
+        Say("250-mx\r\n250 AUTH PLAIN\r\n"),
+        Hear("AUTH PLAIN"),
+        Say("535 5.7.8 no\r\n"),
+        Hang,
+    ];
+    // A second connection would be refused by TCP, and change what the mails wait for.
+    let relay = Scripted::start(vec![refusing]).await;
+    let gate = Gate::new("help", Service::Smtp, Duration::from_secs(3600));
+    let running = world
+        .sending(Outbound {
+            login: Some(Login::password("u", "p")),
+            gate: gate.clone(),
+            ..outbound(relay.port)
+        })
+        .await;
+    world.publish(&send("g1", "a@example.org")).await;
+    world.seen.until(|seen| !seen.paused.is_empty()).await;
+    world.publish(&send("g2", "b@example.org")).await;
+    eventually("the second mail to wait", async || {
+        (waiting(&world).await.len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(waiting(&world).await, [0, 0], "no attempt is spent");
+    assert!(gate.is_shut().unwrap().why.contains("535 5.7.8 no"));
+    running.drain().await;
+    assert_eq!(world.dead_letters().await.len(), 0);
+}
+
+/// The attempts that the ledger counts against each mail under way that waits.
+async fn waiting(world: &World) -> Vec<i64> {
     const WAITING: &str = "SELECT attempts FROM deliveries WHERE scope = 'send' AND state = 'retry_at'";
     let mut tx = world.store.read().await.unwrap();
-    postroom::on_tx!(tx, connection => sqlx::query_scalar(WAITING).fetch_optional(connection).await).unwrap()
+    postroom::on_tx!(tx, connection => sqlx::query_scalar(WAITING).fetch_all(connection).await).unwrap()
 }

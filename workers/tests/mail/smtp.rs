@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use postroom_workers::login::Login;
 use postroom_workers::messages::{Mailbox, Send};
 use postroom_workers::send::message::{Outgoing, build};
-use postroom_workers::send::smtp::{Deadlines, Login, Phase, Relay, SmtpError};
+use postroom_workers::send::smtp::{Deadlines, Phase, Relay, SmtpError};
 use postroom_workers::tls::{Dialer, Security};
 
 use crate::servers::Script::{Close, Hang, Hear, HearContent, Say};
@@ -126,12 +127,7 @@ async fn postfix_refuses_in_its_own_words() {
 #[tokio::test]
 async fn starttls_and_login_work_on_postfix() {
     let trusting = Dialer::new(Some(POSTFIX.certificate())).unwrap();
-    let login = |password: &str| {
-        Some(Login {
-            user: "relay@example.test".into(),
-            password: password.into(),
-        })
-    };
+    let login = |password: &str| Some(Login::password("relay@example.test", password));
     let connect = async |dialer: Dialer, login: Option<Login>| {
         let endpoint = endpoint(POSTFIX.smtp, Security::StartTls);
         Relay::connect(

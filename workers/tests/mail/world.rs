@@ -8,8 +8,10 @@ use postroom::store::dead_letters::{self, DeadLetter};
 use postroom::{App, Cx, CxError, Handle, Running, Settings, Spec, Store};
 use postroom_broker::{Broker, Config};
 use postroom_workers::blob::BlobStore;
+use postroom_workers::gate::Gate;
 use postroom_workers::ingest::{Ingest, Pace, Reparse, Start, Watched};
-use postroom_workers::messages::{Failed, NewMail, Send, Sent};
+use postroom_workers::login::Login;
+use postroom_workers::messages::{AccountPaused, Failed, NewMail, OauthRefresh, Send, Sent, Service};
 use postroom_workers::reply::{AutoReply, ComposeReply, Identity, Rule, Rules};
 use postroom_workers::send::smtp::Deadlines;
 use postroom_workers::send::{OnUnknown, Outbound, SendMail};
@@ -74,6 +76,8 @@ pub(crate) struct Published {
     pub(crate) mails: Vec<NewMail>,
     pub(crate) sent: Vec<Sent>,
     pub(crate) failed: Vec<Failed>,
+    pub(crate) paused: Vec<AccountPaused>,
+    pub(crate) renewed: Vec<OauthRefresh>,
 }
 
 impl World {
@@ -123,6 +127,8 @@ impl World {
         app.handler_with(Spec::<NewMail>::new("see-mails"), seen())
             .handler_with(Spec::<Sent>::new("see-sent"), seen())
             .handler_with(Spec::<Failed>::new("see-failed"), seen())
+            .handler_with(Spec::<AccountPaused>::new("see-paused"), seen())
+            .handler_with(Spec::<OauthRefresh>::new("see-renewed"), seen())
     }
 
     /// The store of a running process.
@@ -155,13 +161,12 @@ impl World {
             account: "help".into(),
             mailbox: "INBOX".into(),
             endpoint,
-            user: user.into(),
-            password: Dovecot::PASSWORD.into(),
+            login: Login::password(user, Dovecot::PASSWORD),
+            gate: Gate::new("help", Service::Imap, Duration::from_millis(100)),
             start: Start::All,
             pace: Pace {
                 reconnect: (Duration::from_millis(20), Duration::from_millis(500)),
                 lease: Duration::from_secs(2),
-                refused: Duration::from_millis(100),
                 ..Pace::default()
             },
         }
@@ -254,6 +259,7 @@ pub(crate) fn outbound(port: u16) -> Outbound {
         endpoint: endpoint(port, Security::None),
         dialer: dialer(),
         login: None,
+        gate: Gate::new("help", Service::Smtp, Duration::from_millis(100)),
         hello: "client.test".into(),
         on_unknown: OnUnknown::Resend,
         deadlines: Deadlines::default(),
@@ -308,6 +314,22 @@ impl Handle<Failed> for Seen {
     type Error = CxError;
     async fn handle(&self, failed: Failed, _: &mut Cx<'_>) -> Result<(), CxError> {
         self.0.send_modify(|published| published.failed.push(failed));
+        Ok(())
+    }
+}
+
+impl Handle<AccountPaused> for Seen {
+    type Error = CxError;
+    async fn handle(&self, paused: AccountPaused, _: &mut Cx<'_>) -> Result<(), CxError> {
+        self.0.send_modify(|published| published.paused.push(paused));
+        Ok(())
+    }
+}
+
+impl Handle<OauthRefresh> for Seen {
+    type Error = CxError;
+    async fn handle(&self, renewed: OauthRefresh, _: &mut Cx<'_>) -> Result<(), CxError> {
+        self.0.send_modify(|published| published.renewed.push(renewed));
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::place::{Place, free_ports};
 use super::spawned::Spawned;
+use super::token_server::TokenServer;
 
 const READY: &str = "starting up for imap, lmtp";
 const START_TRIES: u32 = 10;
@@ -36,6 +37,8 @@ impl Dovecot {
         std::fs::create_dir(&mail).expect("the folder is ours");
         std::fs::set_permissions(&mail, std::fs::Permissions::from_mode(0o777)).expect("the folder is ours");
         place.write("users", &format!("user:{}::::::\n", Self::PASSWORD), &[]);
+        place.write("oauth2.conf.ext", include_str!("oauth2.conf.ext"), &[]);
+        place.write("keys/default/HS256/default", &TokenServer::shared_key(), &[]);
         let mut tries = 1;
         loop {
             let [imap, imaps, lmtp, auth] = free_ports();

@@ -21,9 +21,11 @@ mod postgres;
 mod scripted;
 #[path = "../../../framework/tests/servers/spawned.rs"]
 mod spawned;
+pub(crate) mod token_server;
 
 pub(crate) use dovecot::Dovecot;
 pub(crate) use nats::Nats;
 pub(crate) use postfix::Postfix;
 pub(crate) use postgres::Postgres;
 pub(crate) use scripted::{Script, Scripted};
+pub(crate) use token_server::TokenServer;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::ImapError;
 
@@ -11,6 +11,8 @@ use super::ImapError;
 pub struct Command {
     name: &'static str,
     chunks: Vec<Vec<u8>>,
+    /// What answers a `+` that comes after everything was said; only AUTHENTICATE may get one.
+    afterthought: Option<&'static str>,
 }
 
 /// Arguments may be passwords, so only the name is ever shown.
@@ -26,20 +28,22 @@ impl Command {
         Self {
             name,
             chunks: vec![name.as_bytes().to_vec()],
+            afterthought: None,
         }
     }
 
-    /// `AUTHENTICATE PLAIN` (RFC 4616), which takes any user and password.
-    pub fn authenticate_plain(user: &str, password: &str) -> Result<Self, ImapError> {
-        if user.contains('\0') || password.contains('\0') {
-            return Err(ImapError::BadArgument("user or password contains NUL"));
-        }
-        let response = STANDARD.encode(format!("\0{user}\0{password}"));
-        let first = b"AUTHENTICATE PLAIN".to_vec();
-        Ok(Self {
+    /// `AUTHENTICATE` with a mechanism and its one response, in base64. A challenge after it is answered with
+    /// `afterthought`: `*` cancels (RFC 3501 section 6.2.2), and bearers acknowledge the server's error report so that
+    /// the refusal itself follows.
+    pub fn authenticate(mechanism: &str, response: String, afterthought: &'static str) -> Self {
+        Self {
             name: "AUTHENTICATE",
-            chunks: vec![first, response.into_bytes()],
-        })
+            chunks: vec![
+                format!("AUTHENTICATE {mechanism}").into_bytes(),
+                response.into_bytes(),
+            ],
+            afterthought: Some(afterthought),
+        }
     }
 
     /// Adds syntax that this program writes itself, such as `UID 5:*`.
@@ -71,6 +75,10 @@ impl Command {
 
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    pub(super) fn afterthought(&self) -> Option<&'static str> {
+        self.afterthought
     }
 
     /// What to write, in order, with the tag in front and a line end after every chunk.
@@ -157,14 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn sasl_plain_carries_any_password_and_shows_none() {
-        let command = Command::authenticate_plain("ada", "s\"e\\c\r\nret").unwrap();
+    fn a_sasl_response_waits_for_the_go_ahead_and_is_never_shown() {
+        let command = Command::authenticate("PLAIN", "AGFkYQBzZWNyZXQ=".to_owned(), "*");
         assert_eq!(format!("{command:?}"), "AUTHENTICATE");
         assert_eq!(
             written(command),
-            "p1 AUTHENTICATE PLAIN\r\n(+)AGFkYQBzImVcYw0KcmV0\r\n"
+            "p1 AUTHENTICATE PLAIN\r\n(+)AGFkYQBzZWNyZXQ=\r\n"
         );
-        assert!(Command::authenticate_plain("ada", "\0").is_err());
     }
 
     #[test]

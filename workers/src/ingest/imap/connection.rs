@@ -100,6 +100,7 @@ impl Connection {
     async fn exchange(&mut self, command: Command, tag: &str) -> Result<Answer, ImapError> {
         let name = command.name();
         let mut untagged = Vec::new();
+        let mut afterthought = command.afterthought();
         for (at, chunk) in command.into_chunks(tag).enumerate() {
             if at > 0 {
                 self.await_go_ahead(name, tag, &mut untagged).await?;
@@ -118,8 +119,9 @@ impl Connection {
                         tagged: accepted(name, status, state)?,
                     });
                 }
-                // A challenge after everything was said: RFC 3501 section 6.2.2 cancels it, and a NO follows.
-                Line::GoAhead if name == "AUTHENTICATE" => self.write(name, b"*\r\n").await?,
+                Line::GoAhead if let Some(word) = afterthought.take() => {
+                    self.write(name, format!("{word}\r\n").as_bytes()).await?;
+                }
                 line @ (Line::Tagged { .. } | Line::GoAhead) => return Err(unexpected(name, &line)),
                 line => keep(name, &mut untagged, line)?,
             }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::login::OAuthError;
 use crate::tls::TlsError;
 
 /// How a server refuses: it understood and will not (`NO`), or it did not understand (`BAD`).
@@ -22,6 +23,10 @@ pub enum ImapError {
     LoginRefused { text: String },
     #[error("the server allows no password login on this connection")]
     LoginDisabled,
+    #[error("the server takes no OAuth token: it offers neither AUTH=XOAUTH2 nor AUTH=OAUTHBEARER")]
+    NoBearer,
+    #[error(transparent)]
+    Token(#[from] OAuthError),
     #[error("the server answered {command} with {}: {text}", match .refusal { Refusal::No => "NO", Refusal::Bad => "BAD" })]
     Refused {
         command: &'static str,
@@ -51,9 +56,13 @@ pub enum ImapError {
 }
 
 impl ImapError {
-    /// User or password are wrong: trying again with the same ones will not help, and may lock the account.
+    /// User, password or token are wrong: trying again with the same ones will not help, and may lock the account.
     pub fn is_login_refused(&self) -> bool {
-        matches!(self, Self::LoginRefused { .. } | Self::LoginDisabled)
+        match self {
+            Self::LoginRefused { .. } | Self::LoginDisabled | Self::NoBearer => true,
+            Self::Token(error) => error.is_refused(),
+            _ => false,
+        }
     }
 
     /// The server will not do this, but the connection is in order.

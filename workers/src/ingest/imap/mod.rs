@@ -29,6 +29,9 @@ pub use connection::{Answer, Connection};
 pub use error::{ImapError, Refusal};
 pub use idle::{IdleEnd, MAX_IDLE};
 
+use crate::config::Secret;
+use crate::login::sasl::{self, Bearer};
+use crate::login::{Access, Credential, Login};
 use crate::tls::{Dialer, Endpoint};
 use line::{FetchLine, Line};
 
@@ -65,24 +68,51 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects and logs in.
-    pub async fn login(
+    /// Connects and logs in. A token that the server refuses is renewed once, since it may have been revoked early.
+    pub async fn login(endpoint: &Endpoint, dialer: &Dialer, login: &Login) -> Result<Self, ImapError> {
+        match &login.credential {
+            Credential::Password(password) => {
+                Self::enter(endpoint, dialer, |offered| {
+                    by_password(offered, &login.user, password)
+                })
+                .await
+            }
+            Credential::OAuth(tokens) => {
+                let access = tokens.access().await?;
+                match Self::with_token(endpoint, dialer, &login.user, &access).await {
+                    Err(ImapError::LoginRefused { .. }) if !access.is_new => {
+                        tokens.refused(&access).await;
+                        Self::with_token(endpoint, dialer, &login.user, &tokens.access().await?).await
+                    }
+                    done => done,
+                }
+            }
+        }
+    }
+
+    async fn with_token(
         endpoint: &Endpoint,
         dialer: &Dialer,
         user: &str,
-        password: &str,
+        access: &Access,
+    ) -> Result<Self, ImapError> {
+        Self::enter(endpoint, dialer, |offered| {
+            by_token(offered, user, access, endpoint)
+        })
+        .await
+    }
+
+    async fn enter(
+        endpoint: &Endpoint,
+        dialer: &Dialer,
+        login: impl Fn(&[String]) -> Result<Command, ImapError>,
     ) -> Result<Self, ImapError> {
         let mut connection = Connection::open(endpoint, dialer).await?;
         let offered = capabilities(&mut connection).await?;
-        let has = |wanted: &str| offered.iter().any(|name| name == wanted);
-        let login = if has("AUTH=PLAIN") {
-            Command::authenticate_plain(user, password)?
-        } else if has("LOGINDISABLED") {
-            return Err(ImapError::LoginDisabled);
-        } else {
-            Command::new("LOGIN").string(user)?.string(password)?
-        };
-        connection.run(login, SLOW).await.map_err(login_refused)?;
+        connection
+            .run(login(&offered)?, SLOW)
+            .await
+            .map_err(login_refused)?;
         // Servers offer more once they know who asks.
         let can_idle = capabilities(&mut connection)
             .await?
@@ -206,6 +236,43 @@ impl Session {
         Ok(uids)
     }
 }
+
+fn by_password(offered: &[String], user: &str, password: &Secret) -> Result<Command, ImapError> {
+    let has = |wanted: &str| offered.iter().any(|name| name == wanted);
+    if has("AUTH=PLAIN") {
+        let response = sasl::plain(user, password.expose()).map_err(|_| UNSPEAKABLE)?;
+        return Ok(Command::authenticate("PLAIN", response, "*"));
+    }
+    if has("LOGINDISABLED") {
+        return Err(ImapError::LoginDisabled);
+    }
+    Command::new("LOGIN").string(user)?.string(password.expose())
+}
+
+fn by_token(
+    offered: &[String],
+    user: &str,
+    access: &Access,
+    endpoint: &Endpoint,
+) -> Result<Command, ImapError> {
+    let has = |mechanism: &str| {
+        offered
+            .iter()
+            .any(|name| name.strip_prefix("AUTH=") == Some(mechanism))
+    };
+    let bearer = Bearer::choose(has).ok_or(ImapError::NoBearer)?;
+    let response = bearer
+        .response(user, access.token.expose(), endpoint)
+        .map_err(|_| UNSPEAKABLE)?;
+    Ok(Command::authenticate(
+        bearer.name(),
+        response,
+        bearer.acknowledgement(),
+    ))
+}
+
+const UNSPEAKABLE: ImapError =
+    ImapError::BadArgument("user, password or token contains a character that cannot be sent, such as NUL");
 
 async fn capabilities(connection: &mut Connection) -> Result<Vec<String>, ImapError> {
     let answer = connection.run(Command::new("CAPABILITY"), QUICK).await?;

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::fmt;
 
+use crate::login::OAuthError;
 use crate::tls::TlsError;
 
 /// Where in the transaction something happened.
@@ -53,6 +54,9 @@ pub enum SmtpError {
     NotOffered(&'static str),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no token to log in with.
+    #[error(transparent)]
+    Token(#[from] OAuthError),
 }
 
 impl SmtpError {
@@ -63,7 +67,7 @@ impl SmtpError {
                 (500..600).contains(code) && !self.is_account_trouble() && *code != 503
             }
             Self::NotOffered(what) => *what == SMTPUTF8,
-            Self::Lost { .. } | Self::Unknown { .. } | Self::Tls(_) => false,
+            Self::Lost { .. } | Self::Unknown { .. } | Self::Tls(_) | Self::Token(_) => false,
         }
     }
 
@@ -79,7 +83,19 @@ impl SmtpError {
                 *phase == Phase::Auth || matches!(code, 530 | 534 | 535 | 538)
             }
             Self::NotOffered(what) => *what != SMTPUTF8,
+            Self::Token(error) => error.is_refused(),
             _ => false,
+        }
+    }
+
+    /// The server is away or busy: it did not come to speak of this mail or account, and others would fare no better.
+    pub fn is_host_trouble(&self) -> bool {
+        match self {
+            Self::Refused { phase, code, .. } => *phase == Phase::Greeting || *code == 421,
+            Self::Lost { phase, .. } => matches!(phase, Phase::Connect | Phase::Greeting | Phase::Auth),
+            Self::Tls(_) => true,
+            Self::Token(error) => !error.is_refused(),
+            Self::Unknown { .. } | Self::NotOffered(_) => false,
         }
     }
 

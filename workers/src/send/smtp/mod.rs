@@ -31,6 +31,9 @@ pub use self::error::{Phase, SmtpError, refusal_in};
 use self::error::{SMTPUTF8, clip, enhanced, refusal};
 use self::starttls::SmtpStream;
 use super::message::Outgoing;
+use crate::config::Secret;
+use crate::login::sasl::Bearer;
+use crate::login::{Access, Credential, Login};
 use crate::tls::{Dialer, Endpoint, MailStream, Security};
 
 /// The content goes out in pieces of this size, so that memory stays flat.
@@ -64,21 +67,6 @@ impl Default for Deadlines {
     }
 }
 
-/// User and password for AUTH.
-#[derive(Clone)]
-pub struct Login {
-    pub user: String,
-    pub password: String,
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
-    }
-}
-
 /// A connection on which a transaction may begin.
 pub struct Relay {
     connection: AsyncSmtpConnection,
@@ -102,22 +90,45 @@ impl Relay {
         login: Option<&Login>,
         deadlines: Deadlines,
     ) -> Result<Self, SmtpError> {
+        let open = || Self::open(endpoint, dialer, hello, deadlines);
+        match login {
+            None => open().await,
+            Some(Login { user, credential }) => match credential {
+                Credential::Password(password) => open().await?.by_password(user, password).await,
+                Credential::OAuth(tokens) => {
+                    let access = tokens.access().await?;
+                    match open().await?.by_token(user, &access, endpoint, hello).await {
+                        // It may have been revoked early: once more with a new one.
+                        Err(error) if error.is_account_trouble() && !access.is_new => {
+                            tokens.refused(&access).await;
+                            let access = tokens.access().await?;
+                            open().await?.by_token(user, &access, endpoint, hello).await
+                        }
+                        done => done,
+                    }
+                }
+            },
+        }
+    }
+
+    async fn open(
+        endpoint: &Endpoint,
+        dialer: &Dialer,
+        hello: &str,
+        deadlines: Deadlines,
+    ) -> Result<Self, SmtpError> {
         let hello = hello_name(hello);
         let stream = dial(endpoint, dialer, hello, &deadlines).await?;
         let client = ClientId::Domain(hello.to_owned());
         let greeting = AsyncSmtpConnection::connect_with_transport(Box::new(stream), &client);
         let connection = timely(Phase::Greeting, deadlines.greeting, greeting).await?;
-        let mut relay = Self {
+        Ok(Self {
             connection,
             deadlines,
-        };
-        if let Some(login) = login {
-            relay.authenticate(login).await?;
-        }
-        Ok(relay)
+        })
     }
 
-    async fn authenticate(&mut self, login: &Login) -> Result<(), SmtpError> {
+    async fn by_password(mut self, user: &str, password: &Secret) -> Result<Self, SmtpError> {
         const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
         if self
             .connection
@@ -127,13 +138,60 @@ impl Relay {
         {
             return Err(SmtpError::NotOffered("AUTH PLAIN or LOGIN"));
         }
-        let credentials = Credentials::new(login.user.clone(), login.password.clone());
+        let credentials = Credentials::new(user.to_owned(), password.expose().to_owned());
         let answer = self.connection.auth(&MECHANISMS, &credentials);
         completed(
             Phase::Auth,
             timely(Phase::Auth, self.deadlines.step, answer).await?,
+        )?;
+        Ok(self)
+    }
+
+    /// Not by lettre's own `auth`, which takes the server's error report for a broken protocol.
+    async fn by_token(
+        mut self,
+        user: &str,
+        access: &Access,
+        endpoint: &Endpoint,
+        hello: &str,
+    ) -> Result<Self, SmtpError> {
+        let offered = self.mechanisms(hello).await?;
+        let has = |mechanism: &str| offered.iter().any(|name| name.eq_ignore_ascii_case(mechanism));
+        let bearer = Bearer::choose(has).ok_or(SmtpError::NotOffered("AUTH XOAUTH2 or OAUTHBEARER"))?;
+        let lost = |what: &str| SmtpError::Lost {
+            phase: Phase::Auth,
+            what: what.to_owned(),
+        };
+        let response = bearer
+            .response(user, access.token.expose(), endpoint)
+            .map_err(|error| lost(&error.to_string()))?;
+        let step = self.deadlines.step;
+        let auth = Verbatim(format!("AUTH {} {response}", bearer.name()));
+        let mut answer = timely(Phase::Auth, step, self.connection.command(auth)).await?;
+        if answer.has_code(334) {
+            let acknowledged = Verbatim(bearer.acknowledgement().to_owned());
+            answer = timely(Phase::Auth, step, self.connection.command(acknowledged)).await?;
+        }
+        completed(Phase::Auth, answer)?;
+        Ok(self)
+    }
+
+    /// The mechanisms of AUTH by the server's own words: lettre keeps only those that it knows.
+    async fn mechanisms(&mut self, hello: &str) -> Result<Vec<String>, SmtpError> {
+        let ehlo = Verbatim(format!("EHLO {}", hello_name(hello)));
+        let answer = timely(
+            Phase::Greeting,
+            self.deadlines.greeting,
+            self.connection.command(ehlo),
         )
-        .map(drop)
+        .await?;
+        let answer = completed(Phase::Greeting, answer)?;
+        let auth = answer.message().find_map(|line| line.strip_prefix("AUTH "));
+        Ok(auth
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect())
     }
 
     /// Offers the mail: sender, recipient, DATA. When this returns, the relay waits for the content.
@@ -233,6 +291,15 @@ impl Offer {
             });
         }
         Ok((shown(&answer), self.relay))
+    }
+}
+
+/// A line of this program's own making.
+struct Verbatim(String);
+
+impl fmt::Display for Verbatim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\r\n", self.0)
     }
 }
 
