@@ -24,6 +24,7 @@ use crate::outcome::{Ambiguous, Failure, Verdict};
 use crate::store::dead_letters::{self, Reason};
 use crate::store::deliveries::{self, Claim, Granted};
 use crate::store::{Store, StoreError};
+use crate::trace::{self, Delivery};
 
 /// A message that took its process down so often is not given another one.
 const MAX_CRASHES: i64 = 3;
@@ -55,6 +56,12 @@ pub(crate) enum Ended {
 impl Executor {
     /// Takes the delivery to its end. Errors end here: in the ledger where it can be reached, in the log where not.
     pub(crate) async fn execute(&self, incoming: Incoming) {
+        let delivery = Delivery::of(self.handler.policy().id, &incoming);
+        // Boxed, since each wrapping would move it once more.
+        delivery.around(Box::pin(self.deliver(incoming))).await;
+    }
+
+    async fn deliver(&self, incoming: Incoming) {
         let handler = self.handler.policy().id;
         counter!(names::CONSUMED, "handler" => handler).increment(1);
         edge!(Received);
@@ -127,6 +134,7 @@ impl Executor {
         claim: &Granted,
         granted_at: Instant,
     ) {
+        trace::attempt_is(claim.attempts);
         let policy = self.handler.policy();
         let pulse = self
             .heartbeat

@@ -11,13 +11,14 @@
 //! # Layout
 //! What users write: [`message`], [`handler`], [`spec`], [`outcome`], [`cx`]. One delivery: `execute`, `settle`,
 //! `heartbeat`. Around it: `runner` pulls, `relay` publishes, [`cron`] fires,
-//! [`app`] starts and drains. [`bus`] alone knows the broker,
+//! [`app`] starts and drains; [`trace`] and [`attempt_log`] tell what happened. [`bus`] alone knows the broker,
 //! [`store`] alone knows SQL. `retry`, `fingerprint`, `streams`, [`key`] and [`headers`] are pure.
 
 #[macro_use]
 mod edge;
 
 pub mod app;
+pub mod attempt_log;
 pub mod bus;
 pub mod cron;
 pub mod cx;
@@ -44,6 +45,7 @@ pub mod store;
 pub mod streams;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trace;
 
 pub use app::{App, Running, stop_signal};
 pub use cron::{Cron, CronError, Fire, Missed};
@@ -58,3 +60,4 @@ pub use settings::{DEFAULT_DATABASE_URL, DEFAULT_NATS_URL, Settings, SettingsErr
 pub use spec::{Spec, SpecError};
 pub use store::{Store, StoreError, Tx};
 pub use tokio_util::sync::CancellationToken;
+pub use trace::TraceContext;

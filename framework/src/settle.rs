@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use metrics::counter;
 
+use crate::attempt_log;
 use crate::bus::Incoming;
 use crate::cx::Cx;
 use crate::execute::{Ended, Executor};
@@ -337,7 +338,9 @@ fn with_attempt(claim: &Granted, failure: &Failure) -> Vec<FailedAttempt> {
         at: dead_letters::now_text(),
         class: failure.class.clone(),
         error: failure.error.clone(),
+        log: attempt_log::gathered(),
     });
+    attempt_log::trim(&mut history);
     history
 }
 

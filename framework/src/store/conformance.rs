@@ -232,6 +232,7 @@ async fn a_retry_is_due_when_it_says_and_keeps_its_history(fresh: Fresh) {
         at: "t".into(),
         class: "c".into(),
         error: "451 \"later\"".into(),
+        log: vec!["a \"line\"".into()],
     }];
     let retry = |after| Settlement::Retry {
         after,

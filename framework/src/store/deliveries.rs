@@ -33,6 +33,9 @@ pub struct FailedAttempt {
     pub class: String,
     /// The error with its causes.
     pub error: String,
+    /// What it logged; see [`attempt_log`](crate::attempt_log).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 /// What a claim found.

@@ -9,6 +9,7 @@ use super::deliveries::millis;
 use super::{StoreError, Tx};
 use crate::headers::{self, Headers};
 use crate::message::Message;
+use crate::trace::TraceContext;
 use crate::{execute, on_tx};
 
 /// What fits with its headers, and with those of the dead letter it may become, into the `max_payload` of a NATS server at
@@ -42,6 +43,9 @@ impl OutboxRow {
         }
         let mut headers = Headers::default();
         headers.set(headers::MESSAGE, M::ID);
+        if let Some(context) = TraceContext::current() {
+            context.write(&mut headers);
+        }
         Ok(Self::new(M::SUBJECT, headers, payload))
     }
 

@@ -12,11 +12,13 @@ mod probe;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod timely;
+mod traces;
 mod trouble;
 mod world;
 
 use cases::*;
 use timely::*;
+use traces::*;
 use trouble::*;
 use world::World;
 
@@ -65,4 +67,7 @@ everywhere![
     a_handler_that_costs_itself_the_lease_ends_and_says_why,
     a_schedule_fires_once_however_many_processes_have_it,
     a_schedule_that_cannot_be_kept_is_an_error_at_start,
+    a_trace_goes_on_in_what_a_handler_publishes_and_in_its_letter,
+    a_message_without_a_trace_begins_one_that_outlives_its_death,
+    a_letter_tells_what_each_attempt_logged,
 ];

@@ -137,6 +137,7 @@ impl Handle<Ping> for Probe {
             attempt: cx.attempt(),
             unresolved_effect: cx.unresolved_effect().map(str::to_owned),
         };
+        tracing::info!(attempt = run.attempt, "a run for ann@shop.test");
         // The test may have ended.
         let _ = self.runs.send(run);
         if ping.outcome == Outcome::LoseEffect && cx.attempt() == 1 {

@@ -129,9 +129,22 @@ impl World {
     }
 
     pub(crate) async fn publish(&self, subject: &'static str, payload: Vec<u8>) {
+        self.publish_with(subject, &[], payload).await;
+    }
+
+    pub(crate) async fn publish_with(
+        &self,
+        subject: &'static str,
+        headers: &[(&'static str, &str)],
+        payload: Vec<u8>,
+    ) {
         let jetstream = async_nats::jetstream::new(self.client.clone());
+        let mut map = async_nats::HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, *value);
+        }
         jetstream
-            .publish(subject, payload.into())
+            .publish_with_headers(subject, map, payload.into())
             .await
             .expect("publish")
             .await

@@ -3,8 +3,10 @@
 
 use std::io::{IsTerminal, stderr};
 
+use postroom::attempt_log;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{Directive, LevelFilter};
+use tracing_subscriber::prelude::*;
 
 const VARIABLE: &str = "POSTROOM_LOG";
 const FORMAT_VARIABLE: &str = "POSTROOM_LOG_FORMAT";
@@ -20,9 +22,7 @@ const QUIET: [&str; 4] = [
 
 /// `level` is what is shown where nobody asks for anything else; with `OFF`, nothing is.
 pub(super) fn init(level: LevelFilter) {
-    if level == LevelFilter::OFF && std::env::var_os(VARIABLE).is_none() {
-        return;
-    }
+    let shown = level != LevelFilter::OFF || std::env::var_os(VARIABLE).is_some();
     let filter = EnvFilter::builder()
         .with_default_directive(level.into())
         .with_env_var(VARIABLE)
@@ -31,13 +31,16 @@ pub(super) fn init(level: LevelFilter) {
         .iter()
         .filter_map(|directive| directive.parse::<Directive>().ok());
     let filter = quiet.fold(filter, EnvFilter::add_directive);
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr);
-    // A second subscriber is refused; the first one then stays, which is what a test wants.
-    let _ = if std::env::var(FORMAT_VARIABLE).is_ok_and(|format| format == "json") {
-        log.json().try_init()
+    let log = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let log = if std::env::var(FORMAT_VARIABLE).is_ok_and(|format| format == "json") {
+        log.json().with_filter(filter).boxed()
     } else {
-        log.with_ansi(stderr().is_terminal()).try_init()
+        log.with_ansi(stderr().is_terminal()).with_filter(filter).boxed()
     };
+    // Failed attempts are kept with their log, whatever is shown of it here. A second subscriber is refused; the first one
+    // then stays, which is what a test wants.
+    let _ = tracing_subscriber::registry()
+        .with(shown.then_some(log))
+        .with(attempt_log::layer())
+        .try_init();
 }

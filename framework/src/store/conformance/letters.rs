@@ -377,6 +377,7 @@ async fn the_pages_sql_runs(fresh: Fresh) {
             at: "1970-01-01T01:00:00.000Z".into(),
             class: "Busy".into(),
             error: "451 busy".into(),
+            log: Vec::new(),
         }],
         ..other(&key)
     };

@@ -13,6 +13,7 @@ use crate::store::deliveries::{FailedAttempt, write_history};
 use crate::store::outbox::{MAX_PAYLOAD, OutboxRow};
 use crate::store::{StoreError, Tx};
 use crate::streams::DEAD_LETTER_SUBJECT;
+use crate::trace::TraceContext;
 
 /// Of a long error, so much goes into the letter's header; the table has all of it.
 const MAX_ERROR_HEADER: usize = 1024;
@@ -98,6 +99,9 @@ impl Letter {
         if headers.size() > MAX_SENDERS_HEADERS {
             headers = Headers::default();
         }
+        if let Some(context) = TraceContext::current() {
+            context.write(&mut headers);
+        }
         headers.set(headers::DEAD_LETTER, id);
         headers.set(headers::REASON, self.reason.as_str());
         headers.set(
@@ -137,11 +141,8 @@ pub(crate) async fn insert(tx: &mut Tx, letter: &Letter) -> Result<String, Store
         .unwrap_or_else(|| Uuid::now_v7().to_string());
     let headers = serde_json::to_string(&letter.headers).map_err(unreadable_headers)?;
     let history = write_history(&letter.history)?;
-    let trace_id = letter
-        .headers
-        .get("traceparent")
-        .and_then(|parent| parent.split('-').nth(1))
-        .map(without_nul);
+    let context = TraceContext::current().or_else(|| TraceContext::from_headers(&letter.headers));
+    let trace_id = context.map(|context| context.trace_id());
     execute!(
         tx,
         INSERT,

@@ -7,6 +7,7 @@ use crate::headers::{self, Headers};
 use crate::store::deliveries::Claim;
 use crate::store::outbox::OutboxRow;
 use crate::store::{Store, StoreError, Tx, deliveries};
+use crate::trace::TraceContext;
 use crate::{execute, on_tx};
 
 /// What came of asking for a replay.
@@ -39,6 +40,9 @@ pub async fn replay(store: &Store, id: &str, by: &str) -> Result<Replay, StoreEr
     deliveries::revive(&mut tx, &letter.handler, &letter.replay_key()).await?;
     let received: Headers = serde_json::from_str(&letter.headers).map_err(unreadable_headers)?;
     let mut headers = received.for_resending();
+    if let Some(context) = letter.trace_id.as_deref().and_then(TraceContext::of_trace) {
+        context.write(&mut headers);
+    }
     headers.set(headers::REPLAY, id);
     headers.set(headers::HANDLER, letter.handler.as_str());
     trail::write(&mut tx, id, Act::Replay, by, &format!("to {}", letter.handler)).await?;

@@ -36,7 +36,7 @@ pub(super) async fn show(store: &Store, args: &Args, out: &mut impl Write) -> Re
         return Ok(());
     }
     facts(&letter, out)?;
-    attempts(&letter, out)?;
+    attempts(&letter.history, out)?;
     acts(&trail, out)?;
     headers(&letter, out)?;
     payload("payload", &letter.payload, out)?;
@@ -69,8 +69,9 @@ fn facts(letter: &DeadLetter, out: &mut impl Write) -> Result<(), DlqError> {
     Ok(())
 }
 
-fn attempts(letter: &DeadLetter, out: &mut impl Write) -> Result<(), DlqError> {
-    let history: Vec<Value> = serde_json::from_str(&letter.history).unwrap_or_default();
+/// Each with its error, and below it what it logged.
+fn attempts(history: &str, out: &mut impl Write) -> Result<(), DlqError> {
+    let history: Vec<Value> = serde_json::from_str(history).unwrap_or_default();
     writeln!(out, "\nattempts")?;
     for attempt in &history {
         let text = |field: &str| printable(attempt[field].as_str().unwrap_or("-"));
@@ -82,6 +83,9 @@ fn attempts(letter: &DeadLetter, out: &mut impl Write) -> Result<(), DlqError> {
             text("class"),
             text("error")
         )?;
+        for line in attempt["log"].as_array().into_iter().flatten() {
+            writeln!(out, "     {}", printable(line.as_str().unwrap_or_default()))?;
+        }
     }
     Ok(())
 }
@@ -163,5 +167,32 @@ fn bytes_as_json(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => json!({ "text": text }),
         Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_shown_with_what_it_logged_and_one_of_old_without() {
+        let history = json!([
+            { "attempt": 1, "at": "t1", "class": "Busy", "error": "451 busy" },
+            { "attempt": 2, "at": "t2", "class": "Busy", "error": "451 busy", "log": ["t2 INFO shop: asked\u{1b}", "t2 WARN shop: no"] },
+        ]);
+        let mut shown = Vec::new();
+        attempts(&history.to_string(), &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        let lines: Vec<_> = shown.lines().skip(2).collect();
+        let escape = printable("\u{1b}");
+        assert_eq!(
+            lines,
+            [
+                "  1  t1  Busy: 451 busy".to_owned(),
+                "  2  t2  Busy: 451 busy".to_owned(),
+                format!("     t2 INFO shop: asked{escape}"),
+                "     t2 WARN shop: no".to_owned(),
+            ]
+        );
     }
 }
