@@ -6,6 +6,7 @@ mod error;
 mod producer;
 mod receipt;
 
+use std::borrow::Borrow;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -180,9 +181,10 @@ impl Bus {
     }
 
     /// Publishes all rows at once, then waits for each to be confirmed as stored.
-    pub(crate) async fn publish_all(&self, rows: &[OutboxRow]) -> Vec<Result<(), BusError>> {
+    pub(crate) async fn publish_all(&self, rows: &[impl Borrow<OutboxRow>]) -> Vec<Result<(), BusError>> {
         let mut sent = Vec::with_capacity(rows.len());
         for row in rows {
+            let row = row.borrow();
             sent.push(
                 self.jetstream
                     .send_publish(row.subject.clone(), outbound(row))
@@ -195,7 +197,7 @@ impl Bus {
                 Ok(ack) => ack.await.map(drop),
                 Err(error) => Err(error),
             };
-            outcome.map_err(|error| publish_error(row, &error))
+            outcome.map_err(|error| publish_error(row.borrow(), &error))
         });
         futures_util::future::join_all(confirmed).await
     }
@@ -296,9 +298,7 @@ fn outbound(row: &OutboxRow) -> PublishMessage {
         }
     }
     map.insert(headers::MSG_ID, row.id.as_str());
-    PublishMessage::build()
-        .payload(row.payload.clone().into())
-        .headers(map)
+    PublishMessage::build().payload(row.payload.clone()).headers(map)
 }
 
 /// A person wonders why nothing moves.

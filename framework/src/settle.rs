@@ -78,9 +78,7 @@ impl Executor {
                 Some(tx) => tx,
                 None => self.store.begin().await?,
             };
-            for row in &cx.outbox {
-                tx.push(row).await?;
-            }
+            tx.push_all(&cx.outbox).await?;
             if let Some(letter) = incoming.headers.get(headers::REPLAY) {
                 dead_letters::replayed(&mut tx, letter).await?;
             }
@@ -262,9 +260,7 @@ impl Executor {
             Some(tx) => tx,
             None => self.store.begin().await?,
         };
-        for row in &cx.outbox {
-            tx.push(row).await?;
-        }
+        tx.push_all(&cx.outbox).await?;
         let id = tx.dead_letter(letter).await?;
         edge!(InsideBurial?);
         let settled = self.finish(tx, claim, Settlement::Dead).await?;

@@ -516,6 +516,7 @@ async fn what_is_rolled_back_is_not_published(fresh: Fresh) {
 
 async fn the_outbox_keeps_order_and_is_left_to_others_when_its_relay_dies(fresh: Fresh) {
     let (store, other) = (fresh.open().await, fresh.open().await);
+    store.handoff().set_open(true);
     let mut tx = store.begin().await.expect("begin");
     let mut ids = Vec::new();
     for n in 0..20 {
@@ -526,14 +527,21 @@ async fn the_outbox_keeps_order_and_is_left_to_others_when_its_relay_dies(fresh:
         taken(&other).await.is_empty(),
         "another process publishes what is claimed"
     );
-    let order: Vec<_> = taken(&store).await.into_iter().map(|row| row.id).collect();
+    let order: Vec<_> = store
+        .handoff()
+        .take(100)
+        .into_iter()
+        .map(|fresh| fresh.row.id)
+        .collect();
     assert_eq!(order, ids);
 
     let mut tx = store.begin().await.expect("begin");
-    outbox::delete(&mut tx, &ids[0]).await.expect("delete");
-    assert_eq!(outbox::backlog(&mut tx).await.expect("backlog").rows, 19);
+    outbox::delete(&mut tx, &ids[..1]).await.expect("delete");
+    let backlog = outbox::backlog(&mut tx).await.expect("backlog");
+    assert_eq!((backlog.rows, backlog.unclaimed), (19, false));
     // Its process has died: nobody prolongs the claims.
     execute!(tx, "UPDATE outbox SET claimed_until = 0").expect("expire");
+    assert!(outbox::backlog(&mut tx).await.expect("backlog").unclaimed);
     tx.commit().await.expect("commit");
     let heirs: Vec<_> = taken(&other).await.into_iter().map(|row| row.id).collect();
     assert_eq!(heirs, ids[1..]);
@@ -645,7 +653,7 @@ async fn a_letter_too_large_for_the_stream_is_whole_in_the_table(fresh: Fresh) {
             (!travels).then_some("in the table")
         );
         let mut tx = store.begin().await.expect("begin");
-        outbox::delete(&mut tx, &row.id).await.expect("delete");
+        outbox::delete(&mut tx, &[row.id]).await.expect("delete");
         tx.commit().await.expect("commit");
     }
 }

@@ -9,48 +9,35 @@ mod conformance;
 pub mod dead_letters;
 pub mod deliveries;
 mod error;
+mod handoff;
 pub mod leases;
 mod open;
 pub mod outbox;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod rehearsal;
+mod rows;
 pub(crate) mod schedules;
 mod tx;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::{PgPool, SqlitePool};
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use error::StoreError;
+pub(crate) use handoff::{Fresh, Handoff};
 pub(crate) use open::redacted;
 pub use tx::{Connection, Tx};
 
 /// The ledger, the outbox, the dead letters and the workers' own tables, in SQLite or Postgres.
 ///
-/// A handle: clones share the pools, the [`Owner`] and the relay's bell.
+/// A handle: clones share the pools, the [`Owner`] and what is passed to the relay.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
     owner: Owner,
-    bell: Arc<Bell>,
-}
-
-/// Rung by each commit that has left something in the outbox.
-#[derive(Debug, Default)]
-struct Bell {
-    notify: Notify,
-    rung: AtomicU64,
-}
-
-impl Bell {
-    fn ring(&self) {
-        self.rung.fetch_add(1, Ordering::Relaxed);
-        self.notify.notify_one();
-    }
+    handoff: Arc<Handoff>,
 }
 
 #[derive(Clone)]
@@ -87,7 +74,7 @@ impl Store {
         Ok(Self {
             pool,
             owner: Owner::new(),
-            bell: Arc::default(),
+            handoff: Arc::default(),
         })
     }
 
@@ -100,7 +87,7 @@ impl Store {
             Pool::Sqlite { write, .. } => Connection::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
             Pool::Postgres(pool) => Connection::Postgres(pool.begin().await?),
         };
-        Ok(Tx::new(connection, self.owner.clone(), Arc::clone(&self.bell)))
+        Ok(Tx::new(connection, self.owner.clone(), Arc::clone(&self.handoff)))
     }
 
     /// Begins a transaction that only reads; it never waits for writers.
@@ -112,7 +99,7 @@ impl Store {
             Pool::Sqlite { read, .. } => Connection::Sqlite(read.begin().await?),
             Pool::Postgres(pool) => Connection::Postgres(pool.begin().await?),
         };
-        Ok(Tx::new(connection, self.owner.clone(), Arc::clone(&self.bell)))
+        Ok(Tx::new(connection, self.owner.clone(), Arc::clone(&self.handoff)))
     }
 
     /// The process that this handle writes as.
@@ -121,14 +108,14 @@ impl Store {
         &self.owner
     }
 
-    /// Waits until a transaction with outbox rows has committed in this process.
-    pub(crate) async fn outbox_bell(&self) {
-        self.bell.notify.notified().await;
+    /// What commits of this process pass to its relay.
+    pub(crate) fn handoff(&self) -> &Handoff {
+        &self.handoff
     }
 
     /// How many transactions of this process have left something in the outbox.
     pub(crate) fn outbox_commits(&self) -> u64 {
-        self.bell.rung.load(Ordering::Relaxed)
+        self.handoff.commits()
     }
 
     /// Closes the connections, letting running transactions finish.

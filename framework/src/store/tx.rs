@@ -6,8 +6,9 @@ use std::sync::Arc;
 use sqlx::{Postgres, Sqlite, Transaction};
 
 use super::dead_letters::{self, Letter};
+use super::handoff::{Fresh, Handoff};
 use super::outbox::{self, OutboxRow};
-use super::{Bell, Owner, StoreError};
+use super::{Owner, StoreError};
 use crate::message::Message;
 
 /// A transaction of the [`Store`](super::Store): what is published and dead-lettered in it happens with the rest of it,
@@ -15,8 +16,11 @@ use crate::message::Message;
 pub struct Tx {
     pub(crate) connection: Connection,
     owner: Owner,
-    bell: Arc<Bell>,
-    has_mail: bool,
+    handoff: Arc<Handoff>,
+    /// Outbox rows for this process's relay.
+    fresh: Vec<Fresh>,
+    /// Outbox rows were written for any relay.
+    left: bool,
 }
 
 /// The sqlx transaction inside a [`Tx`], for statements of your own; see [`on_tx!`](crate::on_tx).
@@ -67,12 +71,13 @@ macro_rules! execute {
 }
 
 impl Tx {
-    pub(super) fn new(connection: Connection, owner: Owner, bell: Arc<Bell>) -> Self {
+    pub(super) fn new(connection: Connection, owner: Owner, handoff: Arc<Handoff>) -> Self {
         Self {
             connection,
             owner,
-            bell,
-            has_mail: false,
+            handoff,
+            fresh: Vec::new(),
+            left: false,
         }
     }
 
@@ -107,12 +112,24 @@ impl Tx {
     }
 
     pub(crate) async fn push(&mut self, row: &OutboxRow) -> Result<(), StoreError> {
-        outbox::push(self, row).await?;
-        self.has_mail = true;
+        self.push_all(std::slice::from_ref(row)).await
+    }
+
+    /// Puts rows into the outbox, in their order.
+    pub(crate) async fn push_all(&mut self, rows: &[OutboxRow]) -> Result<(), StoreError> {
+        let admitted: Vec<_> = rows.iter().map(|row| self.handoff.admit(row)).collect();
+        let written: Vec<_> = rows
+            .iter()
+            .zip(&admitted)
+            .map(|(row, fresh)| (row, fresh.is_some()))
+            .collect();
+        outbox::push(self, &written).await?;
+        self.left |= admitted.iter().any(Option::is_none);
+        self.fresh.extend(admitted.into_iter().flatten());
         Ok(())
     }
 
-    /// Commits, and rings for the relay when there is something to publish.
+    /// Commits, and passes what is to be published to the relay.
     ///
     /// # Errors
     /// When the database refuses; nothing of the transaction happened then, or, where the connection broke during the
@@ -122,8 +139,8 @@ impl Tx {
             Connection::Sqlite(transaction) => transaction.commit().await?,
             Connection::Postgres(transaction) => transaction.commit().await?,
         }
-        if self.has_mail {
-            self.bell.ring();
+        if self.left || !self.fresh.is_empty() {
+            self.handoff.pass(self.fresh, self.left);
         }
         Ok(())
     }
@@ -145,7 +162,7 @@ impl fmt::Debug for Tx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tx")
             .field("owner", &self.owner)
-            .field("has_mail", &self.has_mail)
+            .field("fresh", &self.fresh.len())
             .finish_non_exhaustive()
     }
 }
