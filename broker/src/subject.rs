@@ -37,6 +37,20 @@ impl Filter {
         }
     }
 
+    /// Does this filter match every subject that `other` matches?
+    pub fn covers(&self, other: &Filter) -> bool {
+        let mut wanted = tokens(&self.0);
+        let mut given = tokens(&other.0);
+        loop {
+            match (wanted.next(), given.next()) {
+                (Some(b">"), Some(_)) | (None, None) => return true,
+                (Some(b"*"), Some(token)) if token != b">" => {}
+                (Some(want), Some(token)) if want == token => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// Is there any literal subject that both filters match?
     pub fn overlaps(&self, other: &Filter) -> bool {
         let mut left = tokens(&self.0);
@@ -146,6 +160,19 @@ mod tests {
         check("*.b", "a.b", true);
         check("foo*", "foobar", false);
         check("foo*", "foo*", true);
+    }
+
+    #[test]
+    fn coverage() {
+        let check = |a: &str, b: &str, expect: bool| {
+            assert_eq!(filter(a).covers(&filter(b)), expect, "{a} ⊇ {b}");
+        };
+        check("a.*", "a.b", true);
+        check("a.b", "a.*", false);
+        check("a.>", "a.*.c", true);
+        check("a.*", "a.>", false);
+        check("a.*", "*.b", false);
+        check(">", ">", true);
     }
 
     #[test]

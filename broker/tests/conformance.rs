@@ -15,6 +15,10 @@ async fn check(program: &str) {
     suite::limits::check(&server.url()).await;
     suite::api::check(server.address);
     suite::protocol::check(server.address);
+    suite::consumers::check(server.address);
+    suite::direct::check(server.address);
+    suite::retention::check(server.address);
+    suite::streams::check(server.address);
     assert!(server.terminate());
     suite::restart::check(program, store.path()).await;
 }

@@ -97,16 +97,8 @@ async fn streams_refuse_what_is_not_done() {
     let broker = start(&directory).await;
     let client = async_nats::connect(broker.client_url()).await.unwrap();
     for (field, value, named) in [
-        ("retention", json!("workqueue"), "work queue retention"),
-        ("retention", json!("interest"), "interest retention"),
         ("mirror", json!({"name": "M"}), "mirror"),
         ("sources", json!([{"name": "M"}]), "sources"),
-        ("republish", json!({"src": ">", "dest": "x.>"}), "republish"),
-        (
-            "subject_transform",
-            json!({"src": "a", "dest": "b"}),
-            "subject_transform",
-        ),
         ("compression", json!("s2"), "compression"),
         ("allow_msg_ttl", json!(true), "allow_msg_ttl"),
     ] {
@@ -118,32 +110,6 @@ async fn streams_refuse_what_is_not_done() {
             named,
         )
         .await;
-    }
-    broker.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn consumers_refuse_what_is_not_done() {
-    let directory = TempDir::new().unwrap();
-    let broker = start(&directory).await;
-    let client = async_nats::connect(broker.client_url()).await.unwrap();
-    let config = stream::Config {
-        name: "S".into(),
-        ..Default::default()
-    };
-    jetstream::new(client.clone())
-        .create_stream(config)
-        .await
-        .unwrap();
-    for (field, value, named) in [
-        ("deliver_subject", json!("push.to"), "push delivery"),
-        ("deliver_policy", json!("last_per_subject"), "last_per_subject"),
-        ("replay_policy", json!("original"), "replay policy"),
-        ("pause_until", json!("2040-01-01T00:00:00Z"), "pause_until"),
-        ("priority_groups", json!(["g"]), "priority_groups"),
-    ] {
-        let body = json!({"stream_name": "S", "config": {"name": "C", field: value}});
-        refused(&client, "CONSUMER.CREATE.S.C", &body, 10012, named).await;
     }
     broker.shutdown().await;
 }

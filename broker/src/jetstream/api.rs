@@ -1,5 +1,7 @@
 //! `$JS.API.>`: which request a subject names, and those about all streams. One thread takes them in order.
 
+mod subjects;
+
 use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Weak};
@@ -7,6 +9,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::advisory::{self, Change, Event};
 use super::answer::{self, Page};
 use super::api_error::{self, ApiError};
 use super::config::StreamConfig;
@@ -26,10 +29,11 @@ const INFOS_PER_PAGE: usize = 256;
 #[derive(Debug)]
 pub enum Call {
     Request(Request),
-    /// An event to be published, and stored if a stream listens for it.
-    Advise {
-        subject: String,
-        body: Vec<u8>,
+    /// The server's own: to be published, and stored if a stream listens for it.
+    Publish {
+        subject: Bytes,
+        header_len: usize,
+        body: Bytes,
     },
 }
 
@@ -95,7 +99,11 @@ pub fn run(shared: &Weak<Shared>, inbox: &super::inbox::Inbox<Call>) {
         for call in batch.drain(..) {
             match call {
                 Call::Request(request) => shared.answer(&request),
-                Call::Advise { subject, body } => shared.advise(subject, body),
+                Call::Publish {
+                    subject,
+                    header_len,
+                    body,
+                } => shared.publish(subject, header_len, body),
             }
         }
     }
@@ -120,12 +128,11 @@ impl Shared {
         self.respond(&call.reply, json);
     }
 
-    fn advise(&self, subject: String, body: Vec<u8>) {
-        let (subject, body) = (Bytes::from(subject), Bytes::from(body));
+    fn publish(&self, subject: Bytes, header_len: usize, body: Bytes) {
         let message = Message {
             subject: &subject,
             reply: b"",
-            header_len: 0,
+            header_len,
             body: &body,
             backing: &body,
         };
@@ -139,12 +146,16 @@ impl Shared {
                 Command::Publish {
                     subject,
                     reply,
-                    header_len: 0,
+                    header_len,
                     body,
                 },
                 weight,
             );
         }
+    }
+
+    fn tell(&self, event: Event) {
+        self.publish(event.subject.into(), 0, event.body.into());
     }
 
     fn respond(&self, reply: &[u8], json: Vec<u8>) {
@@ -160,7 +171,7 @@ impl Shared {
     }
 
     fn forward(&self, named: &[&str], call: &Request) {
-        let Some((stream, kind, request)) = stream_request(named) else {
+        let Some((stream, kind, request)) = subjects::stream_request(named) else {
             return;
         };
         match self.find(stream) {
@@ -211,13 +222,23 @@ impl Shared {
             return Err(api_error::STREAM_NAME_MISMATCH);
         }
         let config = config.complete()?;
+        if config.sealed {
+            let text = "stream configuration for create can not be sealed";
+            return Err(api_error::stream_config(text));
+        }
         let handle = match self.find(name) {
             Some(existing) if describe(&existing).is_some_and(|info| same_config(&info, &config)) => existing,
             Some(_) => return Err(api_error::STREAM_NAME_IN_USE),
             None => {
                 self.check_overlap(&config)?;
-                self.create(&config)
-                    .map_err(|error| api_error::stream_create(error.to_string()))?
+                let created = self.create(&config);
+                let handle = created.map_err(|error| api_error::stream_create(error.to_string()))?;
+                self.tell(advisory::on_stream(
+                    name,
+                    Change::Created,
+                    self.around.clock.now().wall,
+                ));
+                handle
             }
         };
         let mut info = describe(&handle).ok_or(api_error::STREAM_NOT_FOUND)?;
@@ -274,6 +295,11 @@ impl Shared {
         if result.recv().is_err() {
             tracing::error!(stream = name, "the stream's thread ended before it was deleted");
         }
+        self.tell(advisory::on_stream(
+            name,
+            Change::Deleted,
+            self.around.clock.now().wall,
+        ));
     }
 
     fn names(&self, body: &[u8]) -> Result<Page<Names>, ApiError> {
@@ -340,45 +366,4 @@ fn send(handle: &StreamHandle, request: StreamRequest, call: &Request) {
 
 fn encode<T: Serialize>(kind: &str, outcome: &Result<T, ApiError>) -> Vec<u8> {
     answer::encode(kind, outcome)
-}
-
-/// The stream a request is about, the kind of its answer, and the request.
-fn stream_request<'a>(named: &[&'a str]) -> Option<(&'a str, &'static str, StreamRequest)> {
-    let owned = |name: &&str| (*name).to_owned();
-    Some(match named {
-        ["STREAM", "INFO", stream] => (stream, "stream_info", StreamRequest::Info),
-        ["STREAM", "PURGE", stream] => (stream, "stream_purge", StreamRequest::Purge),
-        ["STREAM", "MSG", "GET", stream] => (stream, "stream_msg_get", StreamRequest::MessageGet),
-        ["STREAM", "MSG", "DELETE", stream] => (stream, "stream_msg_delete", StreamRequest::MessageDelete),
-        ["CONSUMER", "CREATE", stream, rest @ ..] => {
-            let name = rest.first().map(owned);
-            let filter = (rest.len() > 1).then(|| rest[1..].join("."));
-            let request = StreamRequest::ConsumerCreate {
-                name,
-                filter,
-                is_durable_form: false,
-            };
-            (stream, "consumer_create", request)
-        }
-        ["CONSUMER", "DURABLE", "CREATE", stream, name] => {
-            let name = Some(owned(name));
-            let request = StreamRequest::ConsumerCreate {
-                name,
-                filter: None,
-                is_durable_form: true,
-            };
-            (stream, "consumer_create", request)
-        }
-        ["CONSUMER", "INFO", stream, name] => {
-            (stream, "consumer_info", StreamRequest::ConsumerInfo(owned(name)))
-        }
-        ["CONSUMER", "DELETE", stream, name] => (
-            stream,
-            "consumer_delete",
-            StreamRequest::ConsumerDelete(owned(name)),
-        ),
-        ["CONSUMER", "NAMES", stream] => (stream, "consumer_names", StreamRequest::ConsumerNames),
-        ["CONSUMER", "LIST", stream] => (stream, "consumer_list", StreamRequest::ConsumerList),
-        _ => return None,
-    })
 }

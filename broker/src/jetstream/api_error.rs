@@ -1,8 +1,14 @@
 //! The API's errors: HTTP-like code, JetStream error code, and the text, as nats-server numbers them.
 
+mod consumers;
+mod streams;
+
 use std::borrow::Cow;
 
 use serde::Serialize;
+
+pub use consumers::*;
+pub use streams::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ApiError {

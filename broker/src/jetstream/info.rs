@@ -69,7 +69,26 @@ pub struct ConsumerInfo {
     pub num_redelivered: usize,
     pub num_waiting: usize,
     pub num_pending: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub push_bound: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// Nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_remaining: Option<Nanos>,
     pub ts: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub priority_groups: Vec<GroupState>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupState {
+    pub group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned_client_id: Option<String>,
+    pub pinned_ts: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -87,8 +106,12 @@ fn is_zero(value: &usize) -> bool {
 impl StreamState {
     pub fn of(index: &Index, damage: &[Damage], consumer_count: usize) -> StreamState {
         let time_of = |time: Option<Nanos>| time.map_or(json::NO_TIME.to_owned(), json::time);
-        let is_untouched = index.last_seq() == 0;
-        let first_seq = if is_untouched { 0 } else { index.first_seq() };
+        let is_untouched = index.last_seq() == 0 || index.last_time() == 0;
+        let first_seq = if index.last_seq() == 0 {
+            0
+        } else {
+            index.first_seq()
+        };
         let span = if index.messages() == 0 {
             0
         } else {
@@ -127,7 +150,7 @@ impl Lost {
 impl StreamInfo {
     pub fn of(config: &StreamConfig, created: Nanos, state: StreamState, now: Now) -> StreamInfo {
         let mut config = config.clone();
-        config.metadata = with_server_metadata(&config.metadata);
+        config.metadata = with_server_metadata(&config.metadata, config.required_level());
         StreamInfo {
             config,
             created: json::time(created),
@@ -146,8 +169,9 @@ impl ConsumerInfo {
             last_active: active.map(json::time),
         };
         let mut config = consumer.config.clone();
-        config.metadata = with_server_metadata(&config.metadata);
+        config.metadata = with_server_metadata(&config.metadata, config.required_level());
         let progress = &consumer.progress;
+        let paused_until = consumer.paused_until(now);
         ConsumerInfo {
             stream_name: stream.to_owned(),
             name: consumer.name.clone(),
@@ -159,7 +183,26 @@ impl ConsumerInfo {
             num_redelivered: progress.redelivered(),
             num_waiting: consumer.waiting(),
             num_pending: consumer.num_pending,
+            cluster: None,
+            push_bound: consumer.is_push_bound(),
+            paused: paused_until.is_some(),
+            pause_remaining: paused_until.map(|until| until - now.wall),
             ts: json::time(now.wall),
+            priority_groups: group_states(consumer),
         }
     }
+}
+
+fn group_states(consumer: &Consumer) -> Vec<GroupState> {
+    let groups = consumer.config.priority_groups.iter();
+    groups
+        .map(|group| {
+            let pin = consumer.pin.as_ref().filter(|pin| pin.group == *group);
+            GroupState {
+                group: group.clone(),
+                pinned_client_id: pin.map(|pin| pin.id.clone()),
+                pinned_ts: pin.map_or(json::NO_TIME.to_owned(), |pin| json::time(pin.since)),
+            }
+        })
+        .collect()
 }

@@ -12,6 +12,9 @@ pub const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
 /// Strictly decodes `body`.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Err(api_error::invalid_json("unexpected end of JSON input"));
+    }
     let mut value: Value = serde_json::from_slice(body).map_err(api_error::invalid_json)?;
     drop_nulls(&mut value);
     serde_json::from_value(value).map_err(|error| api_error::invalid_json(in_go_words(&error.to_string())))

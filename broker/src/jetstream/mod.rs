@@ -21,6 +21,7 @@ mod json;
 pub mod names;
 mod registry;
 mod stream;
+mod transform;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,10 @@ pub enum Ingress {
         consumer: String,
         stream_seq: u64,
     },
+    FlowControl {
+        stream: StreamHandle,
+        consumer: String,
+    },
     DirectGet {
         stream: StreamHandle,
         last_by_subject: Option<String>,
@@ -116,7 +121,7 @@ impl JetStream {
                 sync,
                 server_name: server_name.into(),
                 clock: Clock::start(),
-                advisories: Arc::clone(&calls),
+                internal: Arc::clone(&calls),
             },
             registry: RwLock::default(),
             generation: AtomicU64::new(0),
@@ -196,6 +201,8 @@ impl JetStream {
     pub fn ingress(&self, subject: &[u8]) -> Ingress {
         let internal = if subject.starts_with(ack::PREFIX) {
             self.ack_ingress(subject)
+        } else if subject.starts_with(consumer::FLOW_PREFIX.as_bytes()) {
+            self.flow_ingress(subject)
         } else {
             subject
                 .strip_prefix(b"$JS.API.")
@@ -215,6 +222,22 @@ impl JetStream {
             consumer: ack.consumer.to_owned(),
             stream_seq: ack.stream_seq,
         })
+    }
+
+    /// `$JS.FC.<stream>.<consumer>.<id>`, or with domain and account before the stream.
+    fn flow_ingress(&self, subject: &[u8]) -> Option<Ingress> {
+        let text = std::str::from_utf8(subject).ok()?;
+        let tokens: Vec<&str> = text.split('.').collect();
+        let (stream, consumer) = match tokens.as_slice() {
+            [_, _, stream, consumer, _] | [_, _, _, _, stream, consumer, _, ..] => (*stream, *consumer),
+            _ => return None,
+        };
+        let stream = self
+            .0
+            .find(stream)
+            .filter(|stream| stream.has_consumer(consumer))?;
+        let consumer = consumer.to_owned();
+        Some(Ingress::FlowControl { stream, consumer })
     }
 
     /// Pulls and direct gets bypass the API thread. For those that lead nowhere nobody is there to respond.
@@ -310,6 +333,10 @@ fn stream_command<'i>(ingress: &'i Ingress, message: &Message<'_>) -> Option<(&'
                     payload,
                 },
             ))
+        }
+        Ingress::FlowControl { stream, consumer } => {
+            let (consumer, subject) = (consumer.clone(), own(message, message.subject));
+            Some((stream, Command::FlowControl { consumer, subject }))
         }
         Ingress::DirectGet {
             stream,

@@ -18,6 +18,16 @@ pub fn open_block(block: &[u8]) -> &[u8] {
     }
 }
 
+/// The block, which may be empty, with `lines` at its end; each of them ends with CRLF.
+pub fn with_lines(block: &[u8], lines: &str) -> Vec<u8> {
+    let open = if block.is_empty() {
+        b"NATS/1.0\r\n"
+    } else {
+        open_block(block)
+    };
+    [open, lines.as_bytes(), b"\r\n"].concat()
+}
+
 /// A block that is a status and nothing else: `NATS/1.0 404 No Messages`, then `fields` line by line.
 pub fn status(code: u16, text: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = format!("NATS/1.0 {code}");

@@ -3,6 +3,7 @@
 mod client;
 mod outbox;
 mod trie;
+mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,8 +13,10 @@ use bytes::Bytes;
 pub use client::{Client, ClientId, Identity, Subscription};
 pub use outbox::Queued;
 pub use trie::Trie;
+pub use watch::Watch;
 
 use crate::protocol::write;
+use watch::Watches;
 
 /// A message on its way, borrowed from whoever sends it.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +52,7 @@ pub struct Router(Arc<Shared>);
 struct Shared {
     subscriptions: RwLock<Trie<Arc<Subscription>>>,
     generation: AtomicU64,
+    watches: Arc<Watches>,
 }
 
 impl Wakes {
@@ -102,6 +106,23 @@ impl Router {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(&filter, subscription);
         self.0.generation.fetch_add(1, Ordering::Release);
+        self.0.watches.on_change(&filter);
+    }
+
+    /// Calls `notice` whenever a subscription that matches the literal `subject` comes or goes.
+    pub fn watch(&self, subject: Bytes, notice: Arc<dyn Fn() + Send + Sync>) -> Watch {
+        self.0.watches.watch(subject, notice)
+    }
+
+    pub fn has_interest(&self, subject: &[u8]) -> bool {
+        let subscriptions = self
+            .0
+            .subscriptions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut is_there = false;
+        subscriptions.for_each_match(subject, |_| is_there = true);
+        is_there
     }
 
     pub fn unsubscribe(&self, client: &Client, sid: &[u8]) {
@@ -125,6 +146,7 @@ impl Router {
         subscriptions.remove(&gone.filter, |candidate| Arc::ptr_eq(candidate, gone));
         drop(subscriptions);
         self.0.generation.fetch_add(1, Ordering::Release);
+        self.0.watches.on_change(&gone.filter);
     }
 
     /// Fills `matches` with the receivers of `subject`.

@@ -196,6 +196,16 @@ impl Index {
             .max()
     }
 
+    /// The newest live sequence up to `until` of each subject that matches, in no order.
+    pub fn last_per_subject(&self, until: Seq, filters: &[Filter]) -> Vec<Seq> {
+        self.matching_subjects(filters)
+            .filter_map(|subject| {
+                let count = subject.seqs.partition_point(|&seq| seq <= until);
+                subject.seqs.get(count.checked_sub(1)?).copied()
+            })
+            .collect()
+    }
+
     pub fn last_of_subject(&self, subject: &[u8]) -> Option<Seq> {
         self.seqs_of(subject)?.back().copied()
     }

@@ -133,6 +133,13 @@ impl StreamStore {
         Ok(seq)
     }
 
+    /// Gives the next sequence away for a message that is not kept; durable after the next [`StreamStore::sync`].
+    pub fn skip_message(&mut self) -> Result<Seq, StoreError> {
+        self.index.skip_to(self.index.last_seq() + 1);
+        self.log.append(&self.state_record())?;
+        Ok(self.index.last_seq())
+    }
+
     /// Appends what is not about messages.
     pub fn append(&mut self, record: &Record<'_>) -> Result<(), StoreError> {
         self.log.append(record).map(|_| ())

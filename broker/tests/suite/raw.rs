@@ -4,8 +4,37 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// How long an expected answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A message as it came.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) subject: String,
+    pub(crate) reply: String,
+    pub(crate) headers: String,
+    pub(crate) payload: String,
+}
+
+impl Received {
+    /// The status line's code and text.
+    pub(crate) fn status(&self) -> &str {
+        self.headers
+            .strip_prefix("NATS/1.0 ")
+            .and_then(|rest| rest.split("\r\n").next())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.headers.split("\r\n");
+        lines
+            .filter_map(|line| line.split_once(": "))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+    }
+}
 
 pub(crate) struct Raw {
     stream: TcpStream,
@@ -62,6 +91,7 @@ impl Raw {
         self.read.len()
     }
 
+    #[track_caller]
     pub(crate) fn line(&mut self) -> String {
         loop {
             if let Some(end) = self.read.iter().position(|&byte| byte == b'\n') {
@@ -77,6 +107,7 @@ impl Raw {
     }
 
     /// Publishes a request and reads the payload of the answer.
+    #[track_caller]
     pub(crate) fn request(&mut self, subject: &str, body: &str) -> String {
         self.send(format!("PUB {subject} _INBOX.raw {}\r\n{body}\r\n", body.len()).as_bytes());
         loop {
@@ -90,6 +121,66 @@ impl Raw {
         }
     }
 
+    /// A request to the API and its answer.
+    #[track_caller]
+    pub(crate) fn api(&mut self, subject: &str, body: &Value) -> Value {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        serde_json::from_str(&self.request(&format!("$JS.API.{subject}"), &body)).unwrap()
+    }
+
+    /// Publishes with headers, each `Name: value`.
+    pub(crate) fn publish(&mut self, subject: &str, reply: &str, headers: &[&str], body: &str) {
+        if headers.is_empty() {
+            return self.send(format!("PUB {subject} {reply} {}\r\n{body}\r\n", body.len()).as_bytes());
+        }
+        let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let block = format!("NATS/1.0\r\n{lines}\r\n");
+        let (head, total) = (block.len(), block.len() + body.len());
+        self.send(format!("HPUB {subject} {reply} {head} {total}\r\n{block}{body}\r\n").as_bytes());
+    }
+
+    /// Publishes to a stream; its answer.
+    #[track_caller]
+    pub(crate) fn store(&mut self, subject: &str, headers: &[&str], body: &str) -> Value {
+        self.publish(subject, "_INBOX.stored", headers, body);
+        let answer = self.message();
+        assert_eq!(answer.subject, "_INBOX.stored");
+        serde_json::from_str(&answer.payload).unwrap()
+    }
+
+    /// The next message, whatever it is.
+    #[track_caller]
+    pub(crate) fn message(&mut self) -> Received {
+        loop {
+            let line = self.line();
+            let words: Vec<&str> = line.split(' ').collect();
+            let sizes = match words[0] {
+                "MSG" => 1,
+                "HMSG" => 2,
+                "PING" => {
+                    self.send(b"PONG\r\n");
+                    continue;
+                }
+                "PONG" | "INFO" => continue,
+                _ => panic!("wanted a message, got {line:?}"),
+            };
+            let number = |back: usize| words[words.len() - back].parse::<usize>().unwrap();
+            let head = if sizes == 2 { number(2) } else { 0 };
+            let body = self.take(number(1) + 2);
+            let reply = if words.len() == 4 + sizes { words[3] } else { "" };
+            return Received {
+                subject: words[1].to_owned(),
+                reply: reply.to_owned(),
+                headers: body[..head].to_owned(),
+                payload: body[head..body.len() - 2].to_owned(),
+            };
+        }
+    }
+
     pub(crate) fn take(&mut self, len: usize) -> String {
         while self.read.len() < len {
             assert!(self.fill(), "closed");
@@ -98,6 +189,7 @@ impl Raw {
     }
 
     /// False once the server has closed.
+    #[track_caller]
     fn fill(&mut self) -> bool {
         let mut chunk = [0; 4096];
         match self.stream.read(&mut chunk) {

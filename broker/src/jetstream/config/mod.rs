@@ -1,16 +1,20 @@
 //! Configurations as clients write them: defaults filled in, checked, and told back in full.
 
 pub mod consumer;
+mod consumer_rules;
+pub mod origin;
 pub mod stream;
+mod stream_rules;
+mod unfinished;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub use consumer::{AckPolicy, ConsumerConfig, DeliverPolicy};
-pub use stream::{Discard, Storage, StreamConfig};
+pub use consumer::{AckPolicy, ConsumerConfig, DeliverPolicy, PriorityPolicy, ReplayPolicy};
+pub use stream::{Compression, Discard, Retention, Storage, StreamConfig};
 
-use super::api_error::{self, ApiError};
+use super::api_error;
 use crate::protocol::info::{API_LEVEL, VERSION};
 
 pub type Metadata = BTreeMap<String, String>;
@@ -40,23 +44,11 @@ fn asks_for_something(value: &Value) -> bool {
     }
 }
 
-fn refuse_unsupported<'v>(
-    given: impl IntoIterator<Item = (&'static str, &'v Option<Value>)>,
-    error: impl Fn(String) -> ApiError,
-) -> Result<(), ApiError> {
-    for (field, value) in given {
-        if value.as_ref().is_some_and(asks_for_something) {
-            return Err(error(format!("{field} is not supported by this server")));
-        }
-    }
-    Ok(())
-}
-
 /// nats-server tells with every asset which server made it and which API level it needs.
-pub fn with_server_metadata(metadata: &Metadata) -> Metadata {
+pub fn with_server_metadata(metadata: &Metadata, required_level: u32) -> Metadata {
     let mut metadata = metadata.clone();
     metadata.insert("_nats.level".into(), API_LEVEL.to_string());
-    metadata.insert("_nats.req.level".into(), "0".into());
+    metadata.insert("_nats.req.level".into(), required_level.to_string());
     metadata.insert("_nats.ver".into(), VERSION.into());
     metadata
 }

@@ -1,17 +1,22 @@
-//! A pull consumer: who waits for messages, which message is next, and what became of those delivered.
+//! A consumer: who waits for messages, which message is next, and what became of those delivered.
 
-pub mod delivery;
+mod delivery;
+mod flow;
+pub mod frames;
+mod groups;
 pub mod progress;
 pub mod pull;
+mod push;
 mod redeliveries;
+mod settling;
+mod upcoming;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::clock::{Now, nanos};
-use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy};
+use super::clock::Now;
+use super::config::{ConsumerConfig, DeliverPolicy, ReplayPolicy};
 use super::deadlines::Deadlines;
 use super::json;
 use crate::store::index::Index;
@@ -19,9 +24,13 @@ use crate::store::record::ConsumerId;
 use crate::store::{Delivery, Nanos, Seq};
 use crate::subject::Filter;
 pub use delivery::Outlet;
+pub use flow::FLOW_PREFIX;
+pub use groups::{Pin, PinEvent};
 pub use progress::{Pair, Progress};
 pub use pull::{Pull, PullLimits, Status};
+pub use push::Push;
 use redeliveries::Redeliveries;
+use upcoming::{LastPerSubject, Replay};
 
 #[derive(Debug)]
 pub struct Consumer {
@@ -41,6 +50,14 @@ pub struct Consumer {
     /// Pending messages whose turn has come again.
     redeliver: Redeliveries,
     waiting: VecDeque<Pull>,
+    /// For a push consumer, who is sent to.
+    pub push: Option<Push>,
+    last_per_subject: Option<LastPerSubject>,
+    replay: Option<Replay>,
+    /// When a pause ends, on the steady clock.
+    resumes_at: Option<u64>,
+    pub pin: Option<Pin>,
+    pin_events: Vec<PinEvent>,
     last_used: u64,
     /// The last turn ended before the work did.
     has_more: bool,
@@ -57,8 +74,11 @@ pub struct GivenUp {
 
 impl Consumer {
     pub fn new(id: ConsumerId, config: ConsumerConfig, created: Nanos, index: &Index, now: Now) -> Consumer {
-        let start = start_of(&config, index);
-        Consumer::with_progress(id, config, created, Progress::starting_at(start), index, now)
+        let mut progress = Progress::starting_at(start_of(&config, index));
+        if config.deliver_policy == DeliverPolicy::LastPerSubject {
+            progress.snapshot = Some(index.last_seq());
+        }
+        Consumer::with_progress(id, config, created, progress, index, now)
     }
 
     /// A consumer as the log left it. What was pending gets a full ack wait again.
@@ -71,9 +91,15 @@ impl Consumer {
         now: Now,
     ) -> Consumer {
         let filters = config.filters();
-        let cursor = progress.delivered.stream_seq + 1;
+        let delivered = progress.delivered.stream_seq;
+        let snapshot = progress.snapshot.filter(|&until| until > delivered);
         let mut consumer = Consumer {
-            num_pending: index.count_matching(cursor, &filters),
+            num_pending: 0,
+            push: None,
+            pin: None,
+            pin_events: Vec::new(),
+            last_per_subject: snapshot.map(|until| LastPerSubject::new(until, delivered, &filters, index)),
+            replay: (config.replay_policy == ReplayPolicy::Original).then(Replay::default),
             name: config.name.clone(),
             last_delivered: None,
             last_acked: None,
@@ -82,14 +108,16 @@ impl Consumer {
             waiting: VecDeque::new(),
             last_used: now.steady,
             has_more: false,
+            resumes_at: None,
             unlogged: Vec::new(),
             id,
             config,
             created,
             progress,
             filters,
-            cursor,
+            cursor: delivered + 1,
         };
+        consumer.recount(index);
         let gone: Vec<Seq> = consumer
             .progress
             .pending
@@ -118,9 +146,18 @@ impl Consumer {
         self.recount(index);
     }
 
-    /// Counts anew what is to be delivered, after more changed than is worth following one by one.
-    pub fn recount(&mut self, index: &Index) {
-        self.num_pending = index.count_matching(self.cursor, &self.filters);
+    /// Deliveries start over at `first`, as if there had been none.
+    pub fn reset(&mut self, first: Seq, index: &Index) {
+        let pending: Vec<Seq> = self.progress.pending.keys().copied().collect();
+        for seq in pending {
+            self.settle(seq);
+        }
+        self.progress = Progress::starting_at(first);
+        self.last_per_subject = None;
+        self.cursor = first;
+        (self.last_delivered, self.last_acked) = (None, None);
+        self.unlogged.clear();
+        self.recount(index);
     }
 
     pub fn waiting(&self) -> usize {
@@ -132,7 +169,7 @@ impl Consumer {
     }
 
     pub fn on_stored(&mut self, subject: &[u8]) {
-        if self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(subject)) {
+        if self.wants(subject) {
             self.num_pending += 1;
         }
     }
@@ -140,15 +177,16 @@ impl Consumer {
     pub fn on_removed(&mut self, seq: Seq, subject: &[u8]) {
         if self.progress.settle(seq) {
             self.deadlines.clear(seq);
-        } else if seq >= self.cursor
-            && (self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(subject)))
-        {
+        } else if self.awaits(seq, subject) {
             self.num_pending = self.num_pending.saturating_sub(1);
         }
     }
 
     /// Puts a request in the queue, or says why not.
     pub fn request(&mut self, reply: Bytes, body: &[u8], now: Now) -> Result<(), Status> {
+        if self.config.is_push() {
+            return Err(Status::PushBased);
+        }
         self.last_used = now.steady;
         let limits = PullLimits {
             max_batch: self.config.max_batch,
@@ -156,6 +194,7 @@ impl Consumer {
             max_bytes: self.config.max_bytes,
         };
         let pull = Pull::parse(reply, body, limits, now.steady)?;
+        self.check_group(&pull, now)?;
         let places = usize::try_from(self.config.max_waiting).unwrap_or(usize::MAX);
         if self.waiting.len() >= places {
             // With a heartbeat the client will notice by its absence, and nats-server stays silent.
@@ -165,79 +204,8 @@ impl Consumer {
                 Err(Status::MaxWaiting)
             };
         }
-        self.waiting.push_back(pull);
+        self.enqueue(pull);
         Ok(())
-    }
-
-    /// The messages that an ack of `seq` settles; they are settled now.
-    pub fn ack(&mut self, seq: Seq, now: Now) -> Vec<Seq> {
-        self.last_used = now.steady;
-        let covered = match self.config.ack_policy {
-            AckPolicy::All => self.progress.pending_up_to(seq),
-            _ => vec![seq],
-        };
-        let settled: Vec<Seq> = covered.into_iter().filter(|&seq| self.settle(seq)).collect();
-        if !settled.is_empty() {
-            self.last_acked = Some(now.wall);
-        }
-        settled
-    }
-
-    fn settle(&mut self, seq: Seq) -> bool {
-        self.deadlines.clear(seq);
-        self.progress.settle(seq)
-    }
-
-    pub fn count_of(&self, seq: Seq) -> Option<u32> {
-        self.progress.pending.get(&seq).map(|pending| pending.count)
-    }
-
-    /// Schedules a redelivery; a message that has used up its deliveries is given up instead.
-    pub fn nak(&mut self, seq: Seq, delay: Option<Duration>, now: Now) -> Option<GivenUp> {
-        self.last_used = now.steady;
-        let count = self.count_of(seq)?;
-        match delay {
-            Some(delay) => self.deadlines.set(seq, now.steady.saturating_add(nanos(delay))),
-            None => return self.retry_or_give_up(seq, count),
-        }
-        None
-    }
-
-    /// The client is still at work: the ack wait starts over.
-    pub fn in_progress(&mut self, seq: Seq, now: Now) {
-        self.last_used = now.steady;
-        if let Some(count) = self.count_of(seq) {
-            self.set_ack_deadline(seq, count, now.steady);
-        }
-    }
-
-    /// Messages whose ack wait or NAK delay is over; those given up are settled and returned.
-    pub fn redeliver_due(&mut self, now: Now) -> Vec<GivenUp> {
-        let mut given_up = Vec::new();
-        while let Some(seq) = self.deadlines.pop_due(now.steady) {
-            if let Some(count) = self.count_of(seq) {
-                given_up.extend(self.retry_or_give_up(seq, count));
-            }
-        }
-        given_up
-    }
-
-    fn retry_or_give_up(&mut self, seq: Seq, count: u32) -> Option<GivenUp> {
-        self.deadlines.clear(seq);
-        if self.config.max_deliver > 0 && i64::from(count) >= self.config.max_deliver {
-            self.progress.settle(seq);
-            return Some(GivenUp {
-                seq,
-                deliveries: count,
-            });
-        }
-        self.redeliver.push(seq);
-        None
-    }
-
-    fn set_ack_deadline(&mut self, seq: Seq, count: u32, now: u64) {
-        self.deadlines
-            .set(seq, now.saturating_add(nanos(self.config.ack_wait_after(count))));
     }
 
     /// Has an ephemeral consumer been without a client for too long?
@@ -249,9 +217,13 @@ impl Consumer {
         let threshold = u64::try_from(self.config.inactive_threshold)
             .ok()
             .filter(|&nanos| nanos > 0)?;
-        self.waiting
-            .is_empty()
-            .then(|| self.last_used.saturating_add(threshold))
+        let is_used = !self.waiting.is_empty() || self.is_push_bound();
+        (!is_used).then(|| self.last_used.saturating_add(threshold))
+    }
+
+    /// Until when nothing is delivered, if that is later than now.
+    pub fn paused_until(&self, now: Now) -> Option<Nanos> {
+        self.config.paused_until().filter(|&until| until > now.wall)
     }
 
     /// When something is due next.
@@ -271,10 +243,19 @@ impl Consumer {
             })
             .flatten()
             .min();
-        [self.deadlines.next(), pulls, self.abandoned_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        let replay = self.replay.and_then(|replay| replay.until);
+        [
+            self.deadlines.next(),
+            pulls,
+            self.push_wake_at(),
+            replay,
+            self.resumes_at,
+            self.pin_ends_at(),
+            self.abandoned_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
 
@@ -283,8 +264,10 @@ fn start_of(config: &ConsumerConfig, index: &Index) -> Seq {
     match config.deliver_policy {
         DeliverPolicy::All => index.first_seq(),
         DeliverPolicy::New => after_last,
-        DeliverPolicy::Last | DeliverPolicy::LastPerSubject => {
-            index.last_matching(&config.filters()).unwrap_or(after_last)
+        DeliverPolicy::Last => index.last_matching(&config.filters()).unwrap_or(after_last),
+        DeliverPolicy::LastPerSubject => {
+            let found = index.last_per_subject(index.last_seq(), &config.filters());
+            found.into_iter().min().unwrap_or(after_last)
         }
         DeliverPolicy::ByStartSequence => config.opt_start_seq.clamp(index.first_seq(), after_last),
         DeliverPolicy::ByStartTime => {

@@ -28,6 +28,9 @@ pub struct Progress {
     pub delivered: Pair,
     pub ack_floor: Pair,
     pub pending: BTreeMap<Seq, Pending>,
+    /// For the deliver policy "last per subject": the last message when the consumer was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Seq>,
 }
 
 impl Progress {
@@ -41,6 +44,7 @@ impl Progress {
             delivered: before,
             ack_floor: before,
             pending: BTreeMap::new(),
+            snapshot: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::groups::Group;
 use crate::jetstream::json;
 use crate::protocol::headers;
 use crate::router::Client;
@@ -19,6 +20,25 @@ struct Request {
     max_bytes: i64,
     no_wait: bool,
     idle_heartbeat: i64,
+    group: String,
+    min_pending: i64,
+    min_ack_pending: i64,
+    id: String,
+    priority: i64,
+}
+
+impl Request {
+    /// What it says about its priority group, if anything.
+    fn group(self) -> Option<Group> {
+        let group = Group {
+            name: self.group,
+            min_pending: self.min_pending,
+            min_ack_pending: self.min_ack_pending,
+            pin: self.id,
+            priority: self.priority,
+        };
+        (group != Group::default()).then_some(group)
+    }
 }
 
 /// A request that waits for messages. Times are nanoseconds of the steady clock.
@@ -34,6 +54,9 @@ pub struct Pull {
     pub heartbeat: Option<Duration>,
     pub next_heartbeat: Option<u64>,
     pub delivered: u64,
+    pub group: Option<Group>,
+    /// The pin it was served under.
+    pub pinned_as: Option<String>,
     /// Its client has enough to read for now.
     pub pause: Option<Pause>,
 }
@@ -49,16 +72,34 @@ pub struct Pause {
 /// Why a request ends, or a sign of life while it waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    Heartbeat { last_consumer: u64, last_stream: u64 },
+    Heartbeat {
+        last_consumer: u64,
+        last_stream: u64,
+        /// The flow control request that a push consumer waits for.
+        stalled: Option<String>,
+    },
+    FlowControl,
+    PushBased,
     BadRequest(String),
     NoMessages,
-    Timeout { messages: u64, bytes: u64 },
+    Timeout {
+        messages: u64,
+        bytes: u64,
+    },
     ConsumerDeleted,
     MaxBatch(i64),
     MaxExpires(Duration),
     MaxBytes(i64),
     MaxWaiting,
-    SizeExceedsMaxBytes { messages: u64, bytes: u64 },
+    SizeExceedsMaxBytes {
+        messages: u64,
+        bytes: u64,
+    },
+    PinMismatch,
+    WrongPin {
+        messages: u64,
+        bytes: u64,
+    },
     ServerShutdown,
 }
 
@@ -101,6 +142,8 @@ impl Pull {
             next_heartbeat: heartbeat.map(|every| now.saturating_add(nanos(every))),
             heartbeat,
             delivered: 0,
+            group: request.group(),
+            pinned_as: None,
             pause: None,
         })
     }
@@ -112,6 +155,13 @@ impl Pull {
     /// A message or a heartbeat went out.
     pub fn put_off_heartbeat(&mut self, now: u64) {
         self.next_heartbeat = self.heartbeat.map(|every| now.saturating_add(nanos(every)));
+    }
+
+    pub fn wrong_pin(&self) -> Status {
+        Status::WrongPin {
+            messages: self.wanted,
+            bytes: self.bytes_wanted.unwrap_or(0),
+        }
     }
 
     pub fn timeout(&self) -> Status {
@@ -170,14 +220,18 @@ impl Status {
             Status::Heartbeat {
                 last_consumer,
                 last_stream,
-            } => headers::status(
-                100,
-                "Idle Heartbeat",
-                &[
-                    ("Nats-Last-Consumer", last_consumer.to_string().as_str()),
-                    ("Nats-Last-Stream", last_stream.to_string().as_str()),
-                ],
-            ),
+                stalled,
+            } => {
+                let (consumer, stream) = (last_consumer.to_string(), last_stream.to_string());
+                let mut fields = vec![
+                    ("Nats-Last-Consumer", consumer.as_str()),
+                    ("Nats-Last-Stream", stream.as_str()),
+                ];
+                fields.extend(stalled.as_deref().map(|id| ("Nats-Consumer-Stalled", id)));
+                headers::status(100, "Idle Heartbeat", &fields)
+            }
+            Status::FlowControl => plain(100, "FlowControl Request"),
+            Status::PushBased => plain(409, "Consumer is push based"),
             Status::BadRequest(reason) => plain(400, &format!("Bad Request - {reason}")),
             Status::NoMessages => plain(404, "No Messages"),
             Status::Timeout { messages, bytes } => left(408, "Request Timeout", messages, bytes),
@@ -189,6 +243,8 @@ impl Status {
             Status::SizeExceedsMaxBytes { messages, bytes } => {
                 left(409, "Message Size Exceeds MaxBytes", messages, bytes)
             }
+            Status::PinMismatch => plain(423, "Nats-Pin-Id mismatch"),
+            Status::WrongPin { messages, bytes } => left(423, "Nats-Wrong-Pin-Id", messages, bytes),
             Status::ServerShutdown => plain(409, "Server Shutdown"),
         }
     }

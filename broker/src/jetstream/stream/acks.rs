@@ -5,10 +5,11 @@ use bytes::Bytes;
 use super::Stream;
 use super::commit::Reply;
 use crate::jetstream::ack::Ack;
-use crate::jetstream::advisory::{self, Fate};
+use crate::jetstream::advisory::{About, Delivered, Event};
 use crate::jetstream::api;
 use crate::jetstream::clock::Now;
-use crate::jetstream::consumer::{GivenUp, delivery};
+use crate::jetstream::config::Retention;
+use crate::jetstream::consumer::{GivenUp, frames};
 use crate::store::record::ConsumerId;
 use crate::store::{Record, Seq};
 
@@ -23,15 +24,23 @@ impl Stream {
         };
         let id = consumer.id;
         match ack {
-            Ack::Done => self.settle(id, seq, now),
+            Ack::Done => {
+                self.sample(id, seq, now);
+                self.settle(id, seq, now);
+            }
             Ack::Progress => consumer.in_progress(seq, now),
             Ack::Nak { delay } => {
-                if let Some(given_up) = consumer.nak(seq, delay, now) {
+                let given_up = consumer.nak(seq, delay, now);
+                if let Some(delivered) = self.delivered(id, seq) {
+                    self.tell_about(id, |about| about.refused(delivered));
+                }
+                if let Some(given_up) = given_up {
                     self.on_given_up(id, given_up);
                 }
             }
             Ack::Term { reason } => self.terminate(id, seq, reason, now),
             Ack::Next { request } => {
+                self.sample(id, seq, now);
                 self.settle(id, seq, now);
                 self.pull(name, &reply, request, now);
                 return;
@@ -48,7 +57,7 @@ impl Stream {
             return;
         };
         if let Err(status) = consumer.request(reply.clone(), body, now) {
-            delivery::send_block(reply, &status, &self.around.router, &mut self.wakes);
+            frames::send_status(reply, &status, &self.around.router, &mut self.wakes);
         }
     }
 
@@ -57,24 +66,31 @@ impl Stream {
             return;
         };
         let seqs = consumer.ack(seq, now);
+        if seqs.is_empty() && self.config.retention == Retention::WorkQueue {
+            // It was given up, and is done after all.
+            self.release(&[seq]);
+        }
         if !seqs.is_empty() {
+            self.release(&seqs);
             self.log_lazily(&Record::Settled { consumer: id, seqs });
         }
     }
 
     fn terminate(&mut self, id: ConsumerId, seq: Seq, reason: &str, now: Now) {
-        let pending = self
-            .consumers
-            .get(&id)
-            .and_then(|consumer| consumer.progress.pending.get(&seq).copied());
+        let delivered = self.delivered(id, seq);
         self.settle(id, seq, now);
-        if let Some(pending) = pending {
-            let fate = Fate::Terminated {
-                consumer_seq: pending.consumer_seq,
-                reason,
-            };
-            self.advise(id, seq, pending.count, &fate);
+        if let Some(delivered) = delivered {
+            self.tell_about(id, |about| about.terminated(delivered, reason));
         }
+    }
+
+    fn delivered(&self, id: ConsumerId, seq: Seq) -> Option<Delivered> {
+        let pending = self.consumers.get(&id)?.progress.pending.get(&seq)?;
+        Some(Delivered {
+            consumer_seq: pending.consumer_seq,
+            stream_seq: seq,
+            deliveries: pending.count,
+        })
     }
 
     /// The message used up its deliveries. It stays in the stream; the consumer is done with it.
@@ -83,19 +99,50 @@ impl Stream {
             consumer: id,
             seqs: vec![message.seq],
         });
-        self.advise(id, message.seq, message.deliveries, &Fate::MaxDeliveries);
+        self.tell_about(id, |about| about.gave_up(message.seq, message.deliveries));
     }
 
-    fn advise(&mut self, id: ConsumerId, seq: Seq, deliveries: u32, fate: &Fate<'_>) {
+    /// Some of the acknowledgements, as the configuration says, are told about.
+    fn sample(&mut self, id: ConsumerId, seq: Seq, now: Now) {
         let Some(consumer) = self.consumers.get(&id) else {
             return;
         };
-        let now = self.around.clock.now();
-        let (subject, body) =
-            advisory::on_message(&self.config.name, &consumer.name, seq, deliveries, fate, now.wall);
+        let percent = consumer.config.sample_percent();
+        if percent == 0 || rand::random_range(0..100) >= percent {
+            return;
+        }
+        let sent = consumer.progress.pending.get(&seq).map(|pending| pending.time);
+        if let (Some(sent), Some(delivered)) = (sent, self.delivered(id, seq)) {
+            self.tell_about(id, |about| {
+                about.acknowledged(delivered, now.wall.saturating_sub(sent))
+            });
+        }
+    }
+
+    pub(super) fn tell_about(&mut self, id: ConsumerId, event: impl FnOnce(About<'_>) -> Event) {
+        let Some(consumer) = self.consumers.get(&id) else {
+            return;
+        };
+        let event = event(About {
+            stream: &self.config.name,
+            consumer: &consumer.name,
+            now: self.around.clock.now().wall,
+        });
+        self.tell(event);
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        self.send_internally(event.subject.into(), 0, event.body.into());
+    }
+
+    /// Publishes as the server itself does: to those who listen, and to the stream that stores it.
+    pub(super) fn send_internally(&self, subject: Bytes, header_len: usize, body: Bytes) {
         let weight = body.len();
-        self.around
-            .advisories
-            .push(api::Call::Advise { subject, body }, weight);
+        let call = api::Call::Publish {
+            subject,
+            header_len,
+            body,
+        };
+        self.around.internal.push(call, weight);
     }
 }

@@ -38,6 +38,14 @@ pub(super) enum Reply {
     },
 }
 
+/// A stored message on its way to those who listen to what is stored.
+#[derive(Debug)]
+pub(super) struct Republished {
+    pub subject: Bytes,
+    pub header_len: usize,
+    pub body: Bytes,
+}
+
 #[derive(Serialize)]
 struct PubError<'a> {
     error: &'a ApiError,
@@ -72,6 +80,11 @@ impl Stream {
         self.sync_owed = false;
         self.schedule_sync(now);
         let failure = self.store.poison().map(str::to_owned);
+        for message in std::mem::take(&mut self.republished) {
+            if failure.is_none() {
+                self.send_internally(message.subject, message.header_len, message.body);
+            }
+        }
         for reply in std::mem::take(&mut self.replies) {
             self.send(reply, failure.as_deref());
         }

@@ -1,15 +1,18 @@
 //! API requests about a stream's consumers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Stream;
 use super::requests::StreamRequest;
+use super::{Command, Stream};
+use crate::jetstream::advisory::Change;
 use crate::jetstream::answer::{self, Page, Success};
 use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
 use crate::jetstream::config::ConsumerConfig;
-use crate::jetstream::consumer::{Consumer, Outlet, Status};
+use crate::jetstream::consumer::{Consumer, Outlet, Push, Status};
 use crate::jetstream::info::ConsumerInfo;
 use crate::jetstream::{json, names};
 use crate::store::record::ConsumerId;
@@ -37,9 +40,7 @@ struct CreateRequest {
     stream_name: String,
     config: ConsumerConfig,
     action: Action,
-    /// Only asks for errors where defaults are filled in.
-    #[serde(rename = "pedantic")]
-    _pedantic: bool,
+    pedantic: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -110,6 +111,21 @@ impl Stream {
                 let outcome = self.consumer_page(body, INFOS_PER_PAGE, info);
                 self.answer(reply, "consumer_list", &outcome, false);
             }
+            StreamRequest::ConsumerPause(name) => {
+                let outcome = self.pause_request(&name, body, now);
+                self.answer(reply, "consumer_pause", &outcome, true);
+            }
+            StreamRequest::ConsumerUnpin(name) => {
+                let outcome = self.unpin_request(&name, body);
+                self.answer(reply, "consumer_unpin", &outcome, false);
+            }
+            StreamRequest::ConsumerReset(name) => {
+                // As from nats-server, nothing at all where there is no such consumer.
+                if let Some(id) = self.ids.get(&name).copied() {
+                    let outcome = self.reset_request(id, body, now);
+                    self.answer(reply, "consumer_reset", &outcome, true);
+                }
+            }
             // Everything else is answered in `requests`.
             _ => {}
         }
@@ -153,7 +169,7 @@ impl Stream {
         if config.name.is_empty() && !is_durable_form {
             config.name = name.unwrap_or_default();
         }
-        let config = config.complete(&self.config)?;
+        let config = config.complete(&self.config, request.pedantic)?;
         self.create_or_update(config, request.action, now)
     }
 
@@ -165,6 +181,7 @@ impl Stream {
     ) -> Result<ConsumerInfo, ApiError> {
         // An ephemeral consumer has its name in the answer only, not in the configuration told back.
         let given_name = (!config.name.is_empty()).then(|| config.name.clone());
+        self.check_queue(&config)?;
         let existing = given_name.as_ref().and_then(|name| self.ids.get(name)).copied();
         let id = match (existing, action) {
             (None, Action::Update) => return Err(api_error::CONSUMER_DOES_NOT_EXIST),
@@ -177,7 +194,7 @@ impl Stream {
                 self.add_consumer(config, now)?
             }
             (Some(id), action) => {
-                self.update_consumer(id, config, action)?;
+                self.update_consumer(id, config, action, now)?;
                 id
             }
         };
@@ -193,7 +210,28 @@ impl Stream {
         self.handle.set_consumer(&consumer.name, true);
         self.ids.insert(consumer.name.clone(), id);
         self.consumers.insert(id, consumer);
+        self.bind_listener(id, now);
+        self.tell_about(id, |about| about.changed(Change::Created));
         Ok(id)
+    }
+
+    /// A push consumer gets to know who listens, from now on.
+    pub(super) fn bind_listener(&mut self, id: ConsumerId, now: Now) {
+        let Some(consumer) = self
+            .consumers
+            .get_mut(&id)
+            .filter(|consumer| consumer.config.is_push())
+        else {
+            return;
+        };
+        let handle = self.handle.clone();
+        let on_change = move || {
+            // A stream that is closing delivers nothing any more.
+            let _ = handle.inbox().push(Command::Interest { consumer: id }, 0);
+        };
+        let router = &self.around.router;
+        consumer.push = Some(Push::new(&consumer.config, router, Arc::new(on_change)));
+        consumer.on_interest(router, now.steady);
     }
 
     fn update_consumer(
@@ -201,8 +239,9 @@ impl Stream {
         id: ConsumerId,
         config: ConsumerConfig,
         action: Action,
+        now: Now,
     ) -> Result<(), ApiError> {
-        let Some(consumer) = self.consumers.get_mut(&id) else {
+        let Some(consumer) = self.consumers.get(&id) else {
             return Err(api_error::CONSUMER_NOT_FOUND);
         };
         if consumer.config == config {
@@ -212,17 +251,13 @@ impl Stream {
             return Err(api_error::CONSUMER_EXISTS);
         }
         consumer.config.check_update(&config)?;
-        let definition = Definition {
-            config: config.clone(),
-            created: consumer.created,
-        };
-        let json = serde_json::to_vec(&definition).unwrap_or_default();
-        let logged = self.store.append(&Record::Consumer {
-            consumer: id,
-            json: &json,
-        });
-        logged.map_err(|error| api_error::consumer_create(error.to_string()))?;
-        consumer.update(config, self.store.index());
+        let is_rebound = consumer.config.deliver_subject != config.deliver_subject
+            || consumer.config.rate_limit_bps != config.rate_limit_bps;
+        self.redefine(id, config)?;
+        self.sweep_unneeded();
+        if is_rebound {
+            self.bind_listener(id, now);
+        }
         Ok(())
     }
 
@@ -244,12 +279,14 @@ impl Stream {
     }
 
     pub(super) fn drop_consumer(&mut self, id: ConsumerId, now: Now) {
+        self.tell_about(id, |about| about.changed(Change::Deleted));
         let Some(mut consumer) = self.consumers.remove(&id) else {
             return;
         };
         self.handle.set_consumer(&consumer.name, false);
         self.ids.remove(&consumer.name);
         self.log_lazily(&Record::ConsumerGone { consumer: id });
+        self.sweep_unneeded();
         let mut out = Outlet {
             stream: &self.config.name,
             store: &mut self.store,

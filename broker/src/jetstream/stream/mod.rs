@@ -4,6 +4,8 @@
 //! acknowledged or shown before it is on disk.
 
 mod acks;
+mod administer;
+mod changes;
 mod commit;
 mod consumers;
 mod direct;
@@ -11,6 +13,7 @@ mod messages;
 mod publish;
 mod requests;
 mod restore;
+mod retention;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,7 +24,7 @@ use bytes::Bytes;
 use super::api;
 use super::clock::{Clock, Now};
 use super::config::StreamConfig;
-use super::consumer::{Consumer, Outlet};
+use super::consumer::{Consumer, Outlet, PinEvent};
 use super::dedupe::Dedupe;
 use super::handle::StreamHandle;
 use super::inbox::Inbox;
@@ -32,7 +35,8 @@ use crate::store::folder::Folder;
 use crate::store::record::ConsumerId;
 use crate::store::{Nanos, Record, Seq, StreamStore};
 use crate::subject::Filter;
-use commit::Reply;
+use changes::Transforms;
+use commit::{Reply, Republished};
 pub use requests::StreamRequest;
 pub use restore::{StreamMeta, open};
 
@@ -61,6 +65,15 @@ pub enum Command {
         reply: Bytes,
         body: Bytes,
     },
+    /// Listeners on a push consumer's subject came or went.
+    Interest {
+        consumer: ConsumerId,
+    },
+    /// A push consumer's client has read everything up to the request that `subject` names.
+    FlowControl {
+        consumer: String,
+        subject: Bytes,
+    },
     Describe(SyncSender<StreamInfo>),
 }
 
@@ -71,14 +84,15 @@ pub struct Surroundings {
     pub sync: SyncPolicy,
     pub server_name: Arc<str>,
     pub clock: Clock,
-    /// Takes events, because another stream may store them.
-    pub advisories: Arc<Inbox<api::Call>>,
+    /// Takes what the server itself publishes, because another stream may store it.
+    pub internal: Arc<Inbox<api::Call>>,
 }
 
 pub struct Stream {
     handle: StreamHandle,
     folder: Arc<dyn Folder>,
     config: StreamConfig,
+    transforms: Transforms,
     /// The name as JSON has it.
     quoted_name: String,
     created: Nanos,
@@ -91,6 +105,8 @@ pub struct Stream {
     /// Messages after this one are not durable yet.
     visible: Seq,
     replies: Vec<Reply>,
+    /// What is to be published once more when it is durable.
+    republished: Vec<Republished>,
     /// Somebody is promised that what was written so far is durable.
     sync_owed: bool,
     /// When what nobody waits for is to be synced all the same.
@@ -163,6 +179,16 @@ impl Stream {
                 body,
             } => self.pull(&consumer, &reply, &body, now),
             Command::Request { request, reply, body } => self.request(request, reply, &body, now),
+            Command::Interest { consumer } => {
+                if let Some(consumer) = self.consumers.get_mut(&consumer) {
+                    consumer.on_interest(&self.around.router, now.steady);
+                }
+            }
+            Command::FlowControl { consumer, subject } => {
+                if let Some(consumer) = self.consumer(&consumer) {
+                    consumer.on_flow_control(&subject);
+                }
+            }
             // A caller that went away needs no answer.
             Command::Describe(answer) => drop(answer.send(self.describe())),
         }
@@ -196,9 +222,29 @@ impl Stream {
             .filter(|(_, deliveries)| !deliveries.is_empty())
             .collect();
         for (consumer, deliveries) in made {
+            let seqs: Vec<Seq> = deliveries.iter().map(|delivery| delivery.stream_seq).collect();
+            self.release_delivered(consumer, &seqs);
             self.log_lazily(&Record::Delivered { consumer, deliveries });
         }
+        self.tell_about_pins();
         self.flush(now);
+    }
+
+    fn tell_about_pins(&mut self) {
+        let told: Vec<(ConsumerId, Vec<PinEvent>)> = self
+            .consumers
+            .values_mut()
+            .map(|consumer| (consumer.id, consumer.take_pin_events()))
+            .filter(|(_, events)| !events.is_empty())
+            .collect();
+        for (id, events) in told {
+            for event in events {
+                self.tell_about(id, |about| match &event {
+                    PinEvent::Pinned { group, id } => about.pinned(group, id),
+                    PinEvent::Unpinned { group, why } => about.unpinned(group, *why),
+                });
+            }
+        }
     }
 
     fn on_timers(&mut self, now: Now) {
@@ -221,6 +267,7 @@ impl Stream {
         for id in abandoned {
             self.drop_consumer(id, now);
         }
+        self.tell_about_pins();
     }
 
     fn wake_at(&self) -> Option<u64> {

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::Stream;
-use super::commit::Reply;
+use super::commit::{Reply, Republished};
 use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
 use crate::jetstream::config::Discard;
+use crate::jetstream::json;
 use crate::protocol::headers;
 use crate::store::{Seq, frame, record};
 
@@ -33,6 +34,8 @@ impl Stream {
         now: Now,
     ) {
         let (headers, payload) = body.split_at(header_len);
+        let transformed = self.transforms.stored.as_ref().and_then(|to| to.apply(subject));
+        let subject = &transformed.map_or_else(|| subject.clone(), Bytes::from);
         let outcome = self
             .check(subject, headers, payload, now)
             .and_then(|verdict| match verdict {
@@ -61,6 +64,9 @@ impl Stream {
         payload: &[u8],
         now: Now,
     ) -> Result<Verdict, ApiError> {
+        if self.config.sealed {
+            return Err(api_error::SEALED);
+        }
         let size = headers.len() + payload.len();
         let is_too_large = usize::try_from(self.config.max_msg_size).is_ok_and(|max| size > max);
         if is_too_large || subject.len() > SUBJECT_MAX || size > BODY_MAX {
@@ -160,14 +166,21 @@ impl Stream {
     }
 
     fn store(&mut self, subject: &Bytes, block: &[u8], payload: &[u8], now: Now) -> Result<Seq, ApiError> {
+        let id = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty());
+        if self.is_of_no_interest(subject) {
+            self.sync_owed = true;
+            let passed = self.pass_over(id, now.wall);
+            return passed.map_err(|error| api_error::store_failed(error.to_string()));
+        }
         let segment = self.store.active_segment();
+        let before = self.store.index().last_of_subject(subject).unwrap_or(0);
         let stored = self.store.append_message(now.wall, subject, block, payload);
         let seq = stored.map_err(|error| api_error::store_failed(error.to_string()))?;
         self.sync_owed = true;
+        self.republish(subject, block, payload, seq, before);
         for consumer in self.consumers.values_mut() {
             consumer.on_stored(subject);
         }
-        let id = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty());
         if let Some(id) = id {
             self.dedupe.insert(id, seq, now.wall, segment);
         }
@@ -182,6 +195,43 @@ impl Stream {
         }
         .map_err(|error| api_error::store_failed(error.to_string()))?;
         Ok(seq)
+    }
+}
+
+impl Stream {
+    fn republish(&mut self, subject: &[u8], block: &[u8], payload: &[u8], seq: Seq, before: Seq) {
+        let Some(to) = self
+            .transforms
+            .republished
+            .as_ref()
+            .and_then(|to| to.apply(subject))
+        else {
+            return;
+        };
+        let mut lines = format!(
+            "Nats-Stream: {}\r\nNats-Subject: {}\r\nNats-Sequence: {seq}\r\nNats-Time-Stamp: {}\r\nNats-Last-Sequence: {before}\r\n",
+            self.config.name,
+            String::from_utf8_lossy(subject),
+            json::time(self.store.index().last_time()),
+        );
+        let is_bare = self
+            .config
+            .republish
+            .as_ref()
+            .is_some_and(|republish| republish.headers_only);
+        if is_bare {
+            lines.push_str(&format!("Nats-Msg-Size: {}\r\n", payload.len()));
+        }
+        let mut body = headers::with_lines(block, &lines);
+        let header_len = body.len();
+        if !is_bare {
+            body.extend_from_slice(payload);
+        }
+        self.republished.push(Republished {
+            subject: to.into(),
+            header_len,
+            body: body.into(),
+        });
     }
 }
 

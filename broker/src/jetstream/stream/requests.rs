@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Stream;
 use super::commit::Reply;
-use super::{Stream, StreamMeta};
 use crate::jetstream::answer::{self, Success};
 use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
@@ -46,6 +46,9 @@ pub enum StreamRequest {
     },
     ConsumerInfo(String),
     ConsumerDelete(String),
+    ConsumerPause(String),
+    ConsumerReset(String),
+    ConsumerUnpin(String),
     ConsumerNames,
     ConsumerList,
     DirectGet {
@@ -82,6 +85,21 @@ pub(super) struct GetRequest {
     pub multi_last: Vec<String>,
     pub up_to_seq: Seq,
     pub up_to_time: Option<String>,
+}
+
+impl GetRequest {
+    pub const FIELDS: [&'static str; 10] = [
+        "seq",
+        "last_by_subj",
+        "next_by_subj",
+        "start_time",
+        "no_hdr",
+        "batch",
+        "max_bytes",
+        "multi_last",
+        "up_to_seq",
+        "up_to_time",
+    ];
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -234,25 +252,6 @@ impl Stream {
         Ok(paged)
     }
 
-    fn update(&mut self, config: StreamConfig) -> Result<StreamInfo, ApiError> {
-        self.config.check_update(&config)?;
-        let meta = StreamMeta::new(&config, self.created);
-        meta.write(&*self.folder)
-            .map_err(|error| api_error::stream_config(error.to_string()))?;
-        self.handle.set_allows_direct(config.allow_direct);
-        self.config = config;
-        // Limits that are tighter now apply to every subject, not only to those stored to next.
-        let all = Filter::parse(b">");
-        let subjects = all.iter().flat_map(|all| self.store.index().subjects(all));
-        let names: Vec<Bytes> = subjects.map(|(name, _)| Bytes::copy_from_slice(name)).collect();
-        if self.config.max_msgs_per_subject > 0 {
-            self.touched.extend(names);
-        }
-        let mut info = self.describe();
-        info.cluster = None;
-        Ok(info)
-    }
-
     fn delete(&mut self, now: Now) -> Result<Success, ApiError> {
         self.each_consumer(now, |consumer, out| {
             consumer.end_requests(&Status::ConsumerDeleted, out);
@@ -274,6 +273,9 @@ impl Stream {
 
     fn purge_request(&mut self, body: &[u8]) -> Result<Purged, ApiError> {
         let request: PurgeRequest = json::decode_optional(body)?;
+        if self.config.sealed {
+            return Err(api_error::SEALED);
+        }
         if self.config.deny_purge {
             return Err(api_error::stream_purge("stream does not permit purge"));
         }
@@ -353,6 +355,9 @@ impl Stream {
 
     fn message_delete(&mut self, body: &[u8]) -> Result<Success, ApiError> {
         let request: DeleteRequest = json::decode(body)?;
+        if self.config.sealed {
+            return Err(api_error::SEALED);
+        }
         if self.config.deny_delete {
             return Err(api_error::message_delete("stream does not permit message delete"));
         }

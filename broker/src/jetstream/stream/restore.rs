@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::Transforms;
 use super::consumers::Definition;
 use super::{Stream, Surroundings};
 use crate::jetstream::config::{Storage, StreamConfig};
@@ -143,10 +144,15 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
         Storage::Memory => Accounting::Memory,
     };
     let mut gathered = Gathered::default();
-    let (store, recovery) = StreamStore::open(Arc::clone(&folder), accounting, &mut |record, segment| {
-        gathered.on_record(record, segment);
-    })?;
+    let (mut store, recovery) =
+        StreamStore::open(Arc::clone(&folder), accounting, &mut |record, segment| {
+            gathered.on_record(record, segment);
+        })?;
     report(&meta.config.name, &*folder, &recovery);
+    if store.index().last_seq() == 0 && meta.config.first_seq > 1 {
+        store.trim(meta.config.first_seq, |_, _| {})?;
+        store.sync()?;
+    }
     let now = around.clock.now();
     let handle = StreamHandle::new(&meta.config.name);
     let mut consumers = BTreeMap::new();
@@ -161,16 +167,18 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
     gathered
         .dedupe
         .expire(now.wall.saturating_sub(meta.config.duplicate_window));
-    let stream = Stream {
+    let mut stream = Stream {
         visible: store.index().last_seq(),
         handle: handle.clone(),
         folder,
         created: meta.created,
         quoted_name: serde_json::Value::from(meta.config.name.as_str()).to_string(),
+        transforms: Transforms::of(&meta.config),
         config: meta.config,
         dedupe: gathered.dedupe,
         next_consumer: gathered.next_consumer,
         replies: Vec::new(),
+        republished: Vec::new(),
         sync_owed: false,
         sync_by: None,
         touched: HashSet::new(),
@@ -181,6 +189,12 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
         consumers,
         ids,
     };
+    let known: Vec<ConsumerId> = stream.consumers.keys().copied().collect();
+    for id in known {
+        stream.bind_listener(id, now);
+    }
+    // A consumer's end may have been logged and what only it needed not yet removed.
+    stream.sweep_unneeded();
     handle.show(stream.snapshot());
     Ok((stream, handle))
 }
