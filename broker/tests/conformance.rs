@@ -19,6 +19,7 @@ async fn check(program: &str) {
     suite::direct::check(server.address);
     suite::retention::check(server.address);
     suite::streams::check(server.address);
+    suite::ttl::check(server.address);
     assert!(server.terminate());
     suite::restart::check(program, store.path()).await;
 }

@@ -100,7 +100,6 @@ async fn streams_refuse_what_is_not_done() {
         ("mirror", json!({"name": "M"}), "mirror"),
         ("sources", json!([{"name": "M"}]), "sources"),
         ("compression", json!("s2"), "compression"),
-        ("allow_msg_ttl", json!(true), "allow_msg_ttl"),
     ] {
         refused(
             &client,

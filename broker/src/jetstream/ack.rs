@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::go_duration;
 use crate::store::Seq;
 use crate::subject::tokens;
 
@@ -89,37 +90,7 @@ fn parse_delay(text: &[u8]) -> Option<Duration> {
             .map(Duration::from_nanos)
             .filter(|delay| !delay.is_zero());
     }
-    parse_go_duration(std::str::from_utf8(text).ok()?)
-}
-
-/// `1h2m3.5s`, `300ms`, `5us`: a number and a unit, repeated.
-pub fn parse_go_duration(text: &str) -> Option<Duration> {
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let number_len = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(number_len);
-        let unit_len = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_len);
-        let seconds = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        let value: f64 = number.parse().ok()?;
-        total = total.checked_add(Duration::try_from_secs_f64(value * seconds).ok()?)?;
-        rest = tail;
-    }
-    Some(total)
+    go_duration::parse(std::str::from_utf8(text).ok()?)
 }
 
 #[cfg(test)]

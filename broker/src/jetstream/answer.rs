@@ -1,5 +1,7 @@
 //! The envelope of API answers: a type, and either the content or an error.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde::Serialize;
 
 use super::api_error::ApiError;
@@ -28,8 +30,9 @@ pub struct Page<T> {
     pub items: T,
 }
 
-/// `kind` is the middle of the type, such as `stream_info`.
-pub fn encode<T: Serialize>(kind: &str, outcome: &Result<T, ApiError>) -> Vec<u8> {
+/// `kind` is the middle of the type, such as `stream_info`; refusals are counted in `errors`.
+pub fn encode<T: Serialize>(kind: &str, outcome: &Result<T, ApiError>, errors: &AtomicU64) -> Vec<u8> {
+    errors.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
     let kind = format!("io.nats.jetstream.api.v1.{kind}_response");
     let answer = Answer {
         kind,

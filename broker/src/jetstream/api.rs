@@ -3,6 +3,7 @@
 mod subjects;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Weak};
 
@@ -117,10 +118,12 @@ impl Shared {
             .filter_map(|token| std::str::from_utf8(token).ok())
             .collect();
         let json = match text.as_slice() {
-            ["INFO"] => encode("account_info", &Ok(self.account())),
-            ["STREAM", "CREATE", name] => encode("stream_create", &self.create_request(name, &call.body)),
-            ["STREAM", "NAMES"] => encode("stream_names", &self.names(&call.body)),
-            ["STREAM", "LIST"] => encode("stream_list", &self.list(&call.body)),
+            ["INFO"] => self.encode("account_info", &Ok(self.account())),
+            ["STREAM", "CREATE", name] => {
+                self.encode("stream_create", &self.create_request(name, &call.body))
+            }
+            ["STREAM", "NAMES"] => self.encode("stream_names", &self.names(&call.body)),
+            ["STREAM", "LIST"] => self.encode("stream_list", &self.list(&call.body)),
             ["STREAM", "UPDATE", name] => return self.update(name, call),
             ["STREAM", "DELETE", name] => return self.delete(name, call),
             rest => return self.forward(rest, call),
@@ -170,6 +173,10 @@ impl Shared {
         self.around.router.publish(reply, &message, &mut Wakes::default());
     }
 
+    fn encode<T: Serialize>(&self, kind: &str, outcome: &Result<T, ApiError>) -> Vec<u8> {
+        answer::encode(kind, outcome, &self.around.api_errors)
+    }
+
     fn forward(&self, named: &[&str], call: &Request) {
         let Some((stream, kind, request)) = subjects::stream_request(named) else {
             return;
@@ -178,7 +185,7 @@ impl Shared {
             Some(handle) => send(&handle, request, call),
             None => {
                 let error: Result<(), _> = Err(api_error::STREAM_NOT_FOUND);
-                self.respond(&call.reply, encode(kind, &error));
+                self.respond(&call.reply, self.encode(kind, &error));
             }
         }
     }
@@ -208,7 +215,7 @@ impl Shared {
             api: AccountApi {
                 level: API_LEVEL,
                 total: self.api_total(),
-                errors: 0,
+                errors: self.around.api_errors.load(Ordering::Relaxed),
             },
         }
     }
@@ -255,7 +262,7 @@ impl Shared {
             Ok(accepted) => accepted,
             Err(error) => {
                 let refused: Result<(), _> = Err(error);
-                return self.respond(&call.reply, encode("stream_update", &refused));
+                return self.respond(&call.reply, self.encode("stream_update", &refused));
             }
         };
         let (done, result) = sync_channel(1);
@@ -287,7 +294,7 @@ impl Shared {
     fn delete(&self, name: &str, call: &Request) {
         let Some(handle) = self.forget(name) else {
             let error: Result<(), _> = Err(api_error::STREAM_NOT_FOUND);
-            return self.respond(&call.reply, encode("stream_delete", &error));
+            return self.respond(&call.reply, self.encode("stream_delete", &error));
         };
         let (done, result) = sync_channel(1);
         send(&handle, StreamRequest::Delete { done }, call);
@@ -362,8 +369,4 @@ fn send(handle: &StreamHandle, request: StreamRequest, call: &Request) {
         body: call.body.clone(),
     };
     handle.inbox().push(command, call.body.len());
-}
-
-fn encode<T: Serialize>(kind: &str, outcome: &Result<T, ApiError>) -> Vec<u8> {
-    answer::encode(kind, outcome)
 }

@@ -14,6 +14,7 @@ mod config;
 mod consumer;
 mod deadlines;
 mod dedupe;
+mod go_duration;
 mod handle;
 mod inbox;
 mod info;
@@ -122,6 +123,7 @@ impl JetStream {
                 server_name: server_name.into(),
                 clock: Clock::start(),
                 internal: Arc::clone(&calls),
+                api_errors: Arc::default(),
             },
             registry: RwLock::default(),
             generation: AtomicU64::new(0),

@@ -28,6 +28,22 @@ pub fn with_lines(block: &[u8], lines: &str) -> Vec<u8> {
     [open, lines.as_bytes(), b"\r\n"].concat()
 }
 
+/// The block with another value in its first line named `name`.
+pub fn replace(block: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(block.len() + value.len());
+    let mut is_done = false;
+    for line in block.split_inclusive(|&byte| byte == b'\n') {
+        let is_it = !is_done && line.strip_prefix(name).is_some_and(|rest| rest.starts_with(b":"));
+        if is_it {
+            is_done = true;
+            out.extend_from_slice(&[name, b": ", value, b"\r\n"].concat());
+        } else {
+            out.extend_from_slice(line);
+        }
+    }
+    out
+}
+
 /// A block that is a status and nothing else: `NATS/1.0 404 No Messages`, then `fields` line by line.
 pub fn status(code: u16, text: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = format!("NATS/1.0 {code}");
@@ -65,6 +81,19 @@ mod tests {
         check("NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\nA: b\r\n");
         check("NATS/1.0\r\n", "NATS/1.0\r\n");
         check("N", "N");
+    }
+
+    #[test]
+    fn another_value() {
+        let block = b"NATS/1.0\r\nA: 1\r\nAB: 1\r\nA: 2\r\n\r\n";
+        assert_eq!(
+            replace(block, b"AB", b"x"),
+            b"NATS/1.0\r\nA: 1\r\nAB: x\r\nA: 2\r\n\r\n"
+        );
+        assert_eq!(
+            replace(block, b"A", b""),
+            b"NATS/1.0\r\nA: \r\nAB: 1\r\nA: 2\r\n\r\n"
+        );
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 /// The nats-server release whose behaviour clients may expect; they gate features on it.
-pub const VERSION: &str = "2.12.0";
+pub const VERSION: &str = "2.14.0";
 /// The JetStream API level that goes with [`VERSION`], as ADR-44 counts them.
-pub const API_LEVEL: u32 = 0;
+pub const API_LEVEL: u32 = 1;
 /// The newest client protocol: 1 adds INFO after CONNECT.
 pub const PROTOCOL: u8 = 1;
 

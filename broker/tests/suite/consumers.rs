@@ -311,7 +311,7 @@ fn prioritized(raw: &mut Raw) {
             &request.to_string(),
         );
     }
-    raw.send(b"PING\r\n");
+    while raw.api("CONSUMER.INFO.MORE.PRIO", &Value::Null)["num_waiting"] != 2 {}
     for _ in 0..4 {
         raw.publish("more.prio", "", &[], "x");
     }
@@ -323,7 +323,7 @@ fn prioritized(raw: &mut Raw) {
         }
     }
     assert_eq!(served, ["6", "6", "5", "5"]);
-    raw.take(3);
+    raw.take("x\r\n".len());
     raw.send(b"UNSUB 5\r\nUNSUB 6\r\n");
     drop_consumer(raw, "PRIO");
     raw.api("STREAM.PURGE.MORE", &json!({"filter": "more.prio"}));

@@ -14,3 +14,4 @@ pub(crate) mod restart;
 pub(crate) mod retention;
 pub(crate) mod server;
 pub(crate) mod streams;
+pub(crate) mod ttl;

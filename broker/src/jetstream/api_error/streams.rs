@@ -5,6 +5,8 @@ use std::fmt::Display;
 use super::{ApiError, fixed, worded};
 
 pub const REPLICAS_NEGATIVE: ApiError = fixed(400, 10133, "replicas count cannot be negative");
+pub const TTL_INVALID: ApiError = fixed(400, 10165, "invalid per-message TTL");
+pub const TTL_DISABLED: ApiError = fixed(400, 10166, "per-message TTL is disabled");
 pub const SEALED: ApiError = fixed(400, 10109, "invalid operation on sealed stream");
 pub const MIRROR_WITH_SOURCES: ApiError =
     fixed(400, 10031, "stream mirrors can not also contain other sources");

@@ -9,7 +9,6 @@ impl StreamConfig {
             (self.compression == Compression::S2, "compression"),
             (self.mirror.is_some(), "mirror"),
             (!self.sources.is_empty(), "sources"),
-            (self.allow_msg_ttl, "allow_msg_ttl"),
             (self.allow_msg_counter, "allow_msg_counter"),
             (self.allow_atomic, "allow_atomic"),
             (self.allow_msg_schedules, "allow_msg_schedules"),

@@ -85,7 +85,7 @@ impl Consumer {
                 send_status(&pull, &pull.timeout(), out);
                 continue;
             }
-            match self.turn_of(&pull, out.now) {
+            match self.turn_of(&mut pull, out.now) {
                 Turn::Serve => {}
                 Turn::Wait => {
                     self.waiting.push_back(pull);
@@ -114,7 +114,6 @@ impl Consumer {
                 // Nobody listens on its inbox any more.
                 continue;
             }
-            pull.pinned_as = self.pin.as_ref().map(|pin| pin.id.clone());
             pull.wanted -= 1;
             pull.delivered += 1;
             pull.bytes_wanted = pull.bytes_wanted.map(|wanted| wanted - size);

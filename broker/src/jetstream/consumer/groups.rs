@@ -101,7 +101,7 @@ impl Consumer {
     }
 
     /// May `pull` have the next message? Under the policy "pinned client" it may become the one that is served.
-    pub(super) fn turn_of(&mut self, pull: &Pull, now: Now) -> Turn {
+    pub(super) fn turn_of(&mut self, pull: &mut Pull, now: Now) -> Turn {
         match self.config.priority_policy {
             PriorityPolicy::Overflow => self.overflow_turn(pull),
             PriorityPolicy::PinnedClient => self.pinned_turn(pull, now),
@@ -125,17 +125,15 @@ impl Consumer {
         }
     }
 
-    fn pinned_turn(&mut self, pull: &Pull, now: Now) -> Turn {
+    /// A request that was served once carries its pin from then on, so that it ends with it.
+    fn pinned_turn(&mut self, pull: &mut Pull, now: Now) -> Turn {
         let given = pull.group.as_ref().map_or("", |group| group.pin.as_str());
         match &self.pin {
             Some(pin) if pin.id == given => Turn::Serve,
-            Some(pin) if given.is_empty() && pull.pinned_as.as_deref() == Some(pin.id.as_str()) => {
-                Turn::Serve
-            }
             Some(_) if given.is_empty() => Turn::Wait,
             None if given.is_empty() => {
-                if let Some(group) = &pull.group {
-                    self.assign_pin(&group.name.clone(), now);
+                if let Some(group) = &mut pull.group {
+                    group.pin = self.assign_pin(&group.name, now);
                 }
                 Turn::Serve
             }
@@ -143,18 +141,19 @@ impl Consumer {
         }
     }
 
-    fn assign_pin(&mut self, group: &str, now: Now) {
+    fn assign_pin(&mut self, group: &str, now: Now) -> String {
         let id = names::random_token();
         self.pin_events.push(PinEvent::Pinned {
             group: group.to_owned(),
             id: id.clone(),
         });
         self.pin = Some(Pin {
-            id,
+            id: id.clone(),
             group: group.to_owned(),
             since: now.wall,
             until: now.steady.saturating_add(self.pin_timeout()),
         });
+        id
     }
 
     /// The pinned client is no longer the one.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::groups::Group;
-use crate::jetstream::json;
+use crate::jetstream::{go_duration, json};
 use crate::protocol::headers;
 use crate::router::Client;
 
@@ -55,8 +55,6 @@ pub struct Pull {
     pub next_heartbeat: Option<u64>,
     pub delivered: u64,
     pub group: Option<Group>,
-    /// The pin it was served under.
-    pub pinned_as: Option<String>,
     /// Its client has enough to read for now.
     pub pause: Option<Pause>,
 }
@@ -143,7 +141,6 @@ impl Pull {
             heartbeat,
             delivered: 0,
             group: request.group(),
-            pinned_as: None,
             pause: None,
         })
     }
@@ -237,7 +234,10 @@ impl Status {
             Status::Timeout { messages, bytes } => left(408, "Request Timeout", messages, bytes),
             Status::ConsumerDeleted => plain(409, "Consumer Deleted"),
             Status::MaxBatch(limit) => plain(409, &format!("Exceeded MaxRequestBatch of {limit}")),
-            Status::MaxExpires(limit) => plain(409, &format!("Exceeded MaxRequestExpires of {limit:?}")),
+            Status::MaxExpires(limit) => {
+                let limit = go_duration::format(nanos(*limit));
+                plain(409, &format!("Exceeded MaxRequestExpires of {limit}"))
+            }
             Status::MaxBytes(limit) => plain(409, &format!("Exceeded MaxRequestMaxBytes of {limit}")),
             Status::MaxWaiting => plain(409, "Exceeded MaxWaiting"),
             Status::SizeExceedsMaxBytes { messages, bytes } => {
@@ -299,7 +299,7 @@ mod tests {
         check(r#"{"batch":101}"#, "409 Exceeded MaxRequestBatch of 100");
         check(
             r#"{"expires":60000000001}"#,
-            "409 Exceeded MaxRequestExpires of 60s",
+            "409 Exceeded MaxRequestExpires of 1m0s",
         );
         check(r#"{"max_bytes":1001}"#, "409 Exceeded MaxRequestMaxBytes of 1000");
         assert!(matches!(parse("{bad"), Err(Status::BadRequest(_))));

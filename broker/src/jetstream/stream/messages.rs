@@ -34,18 +34,11 @@ impl Stream {
     }
 
     fn enforce_totals(&mut self, now: Now) -> Result<(), StoreError> {
-        let mut first_seq = self.store.index().first_seq();
-        if self.config.max_age > 0 {
-            let horizon = now.wall.saturating_sub(self.config.max_age);
-            let index = self.store.index();
-            first_seq = index
-                .first_since(horizon + 1)
-                .map_or(index.last_seq() + 1, |entry| entry.seq);
-        }
+        self.expire(now)?;
         if self.config.discard == Discard::Old {
-            first_seq = first_seq.max(self.first_within_totals());
+            self.trim(self.first_within_totals())?;
         }
-        self.trim(first_seq).map(|_| ())
+        Ok(())
     }
 
     /// The oldest message that may stay under `max_msgs` and `max_bytes`.
@@ -64,22 +57,6 @@ impl Stream {
             first = entry.seq + 1;
         }
         first
-    }
-
-    /// When the oldest message reaches `max_age`, on the steady clock.
-    pub(super) fn oldest_expires_at(&self) -> Option<u64> {
-        let age = u64::try_from(self.config.max_age).ok().filter(|&age| age > 0)?;
-        if self.store.poison().is_some() {
-            return None;
-        }
-        let oldest = self.store.index().first()?.time;
-        let now = self.around.clock.now();
-        let left = oldest.saturating_add_unsigned(age).saturating_sub(now.wall);
-        // A millisecond late rather than a turn per nanosecond.
-        Some(
-            now.steady
-                .saturating_add(u64::try_from(left).unwrap_or(0) + 1_000_000),
-        )
     }
 
     /// A roll-up message replaces what came before it, on its subject or at all.
@@ -117,15 +94,19 @@ impl Stream {
     }
 
     pub(super) fn remove(&mut self, seqs: &[Seq]) -> Result<u64, StoreError> {
-        let consumers = &mut self.consumers;
-        self.store
-            .remove(seqs, |seq, subject| tell(consumers, seq, subject))
+        let (consumers, expiry) = (&mut self.consumers, &mut self.expiry);
+        self.store.remove(seqs, |seq, subject| {
+            expiry.forget(seq);
+            tell(consumers, seq, subject);
+        })
     }
 
     pub(super) fn trim(&mut self, first_seq: Seq) -> Result<u64, StoreError> {
-        let consumers = &mut self.consumers;
-        self.store
-            .trim(first_seq, |seq, subject| tell(consumers, seq, subject))
+        let (consumers, expiry) = (&mut self.consumers, &mut self.expiry);
+        self.store.trim(first_seq, |seq, subject| {
+            expiry.forget(seq);
+            tell(consumers, seq, subject);
+        })
     }
 }
 

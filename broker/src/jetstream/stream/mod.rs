@@ -9,6 +9,7 @@ mod changes;
 mod commit;
 mod consumers;
 mod direct;
+mod expiry;
 mod messages;
 mod publish;
 mod requests;
@@ -17,6 +18,7 @@ mod retention;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::SyncSender;
 
 use bytes::Bytes;
@@ -37,6 +39,7 @@ use crate::store::{Nanos, Record, Seq, StreamStore};
 use crate::subject::Filter;
 use changes::Transforms;
 use commit::{Reply, Republished};
+use expiry::Expiry;
 pub use requests::StreamRequest;
 pub use restore::{StreamMeta, open};
 
@@ -86,6 +89,8 @@ pub struct Surroundings {
     pub clock: Clock,
     /// Takes what the server itself publishes, because another stream may store it.
     pub internal: Arc<Inbox<api::Call>>,
+    /// Requests that were refused, since the start.
+    pub api_errors: Arc<AtomicU64>,
 }
 
 pub struct Stream {
@@ -99,6 +104,7 @@ pub struct Stream {
     around: Surroundings,
     store: StreamStore,
     dedupe: Dedupe,
+    expiry: Expiry,
     consumers: BTreeMap<ConsumerId, Consumer>,
     ids: HashMap<String, ConsumerId>,
     next_consumer: ConsumerId,
@@ -272,7 +278,7 @@ impl Stream {
 
     fn wake_at(&self) -> Option<u64> {
         let consumers = self.consumers.values().filter_map(Consumer::wake_at).min();
-        [consumers, self.sync_by, self.oldest_expires_at()]
+        [consumers, self.sync_by, self.next_expires_at()]
             .into_iter()
             .flatten()
             .min()

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Stream;
 use super::commit::{Reply, Republished};
+use super::expiry::{TTL, Ttl};
 use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
 use crate::jetstream::config::Discard;
@@ -34,6 +35,8 @@ impl Stream {
         now: Now,
     ) {
         let (headers, payload) = body.split_at(header_len);
+        let prolonged = self.prolonged(headers);
+        let headers = prolonged.as_deref().unwrap_or(headers);
         let transformed = self.transforms.stored.as_ref().and_then(|to| to.apply(subject));
         let subject = &transformed.map_or_else(|| subject.clone(), Bytes::from);
         let outcome = self
@@ -104,6 +107,12 @@ impl Stream {
             }
         }
         self.check_expectations(subject, block)?;
+        if let Some(text) = headers::value(block, TTL).filter(|text| !text.is_empty()) {
+            Ttl::parse(text).ok_or(api_error::TTL_INVALID)?;
+            if !self.config.allow_msg_ttl {
+                return Err(api_error::TTL_DISABLED);
+            }
+        }
         let rollup = headers::value(block, b"Nats-Rollup");
         if rollup.is_some() && (!self.config.allow_rollup_hdrs || self.config.deny_purge) {
             return Err(api_error::ROLLUP_NOT_PERMITTED);
@@ -165,7 +174,25 @@ impl Stream {
         Ok(())
     }
 
+    /// Stores the message, and does what its headers say about others.
     fn store(&mut self, subject: &Bytes, block: &[u8], payload: &[u8], now: Now) -> Result<Seq, ApiError> {
+        let seq = self.keep(subject, block, payload, now)?;
+        match headers::value(block, b"Nats-Rollup") {
+            Some(b"sub") => self.roll_up(Some(subject), seq),
+            Some(b"all") => self.roll_up(None, seq),
+            _ => Ok(()),
+        }
+        .map_err(|error| api_error::store_failed(error.to_string()))?;
+        Ok(seq)
+    }
+
+    pub(super) fn keep(
+        &mut self,
+        subject: &Bytes,
+        block: &[u8],
+        payload: &[u8],
+        now: Now,
+    ) -> Result<Seq, ApiError> {
         let id = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty());
         if self.is_of_no_interest(subject) {
             self.sync_owed = true;
@@ -188,12 +215,11 @@ impl Stream {
         if self.config.max_msgs_per_subject > 0 {
             self.touched.insert(subject.clone());
         }
-        match headers::value(block, b"Nats-Rollup") {
-            Some(b"sub") => self.roll_up(Some(subject), seq),
-            Some(b"all") => self.roll_up(None, seq),
-            _ => Ok(()),
+        if self.config.allow_msg_ttl
+            && let Some(ttl) = Ttl::of(block)
+        {
+            self.expiry.note(seq, self.store.index().last_time(), ttl);
         }
-        .map_err(|error| api_error::store_failed(error.to_string()))?;
         Ok(seq)
     }
 }
@@ -242,8 +268,7 @@ fn refuse_unsupported(block: &[u8]) -> Result<(), ApiError> {
         err_code,
         description: description.into(),
     };
-    let known: [(&[u8], ApiError); 4] = [
-        (b"Nats-TTL", refusal(10166, "per-message TTL is disabled")),
+    let known: [(&[u8], ApiError); 3] = [
         (b"Nats-Incr", refusal(10168, "message counters is disabled")),
         (b"Nats-Batch-Id", refusal(10174, "atomic publish is disabled")),
         (b"Nats-Schedule", refusal(10188, "message schedules is disabled")),

@@ -157,7 +157,7 @@ impl Stream {
             }
             StreamRequest::Delete { done } => {
                 let outcome = self.delete(now);
-                let json = answer::encode("stream_delete", &outcome);
+                let json = answer::encode("stream_delete", &outcome, &self.around.api_errors);
                 self.reply(Reply::Api {
                     to: reply,
                     json,
@@ -192,7 +192,7 @@ impl Stream {
     ) {
         let is_promise = is_change && outcome.is_ok();
         self.sync_owed |= is_promise;
-        let json = answer::encode(kind, outcome);
+        let json = answer::encode(kind, outcome, &self.around.api_errors);
         self.reply(Reply::Api { to, json, is_promise });
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Transforms;
 use super::consumers::Definition;
+use super::expiry::{Expiry, Ttl};
 use super::{Stream, Surroundings};
 use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::consumer::{Consumer, Progress};
@@ -36,6 +37,7 @@ struct Gathered {
     consumers: BTreeMap<ConsumerId, (Definition, Progress)>,
     next_consumer: ConsumerId,
     dedupe: Dedupe,
+    expiry: Expiry,
 }
 
 impl StreamMeta {
@@ -133,6 +135,9 @@ impl Gathered {
             self.dedupe.insert(id, message.seq, message.time, segment);
         }
         self.dedupe.set_last_id(id);
+        if let Some(ttl) = Ttl::of(message.headers) {
+            self.expiry.note(message.seq, message.time, ttl);
+        }
     }
 }
 
@@ -149,6 +154,9 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
             gathered.on_record(record, segment);
         })?;
     report(&meta.config.name, &*folder, &recovery);
+    if !meta.config.allow_msg_ttl {
+        gathered.expiry = Expiry::default();
+    }
     if store.index().last_seq() == 0 && meta.config.first_seq > 1 {
         store.trim(meta.config.first_seq, |_, _| {})?;
         store.sync()?;
@@ -176,6 +184,7 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
         transforms: Transforms::of(&meta.config),
         config: meta.config,
         dedupe: gathered.dedupe,
+        expiry: gathered.expiry,
         next_consumer: gathered.next_consumer,
         replies: Vec::new(),
         republished: Vec::new(),
