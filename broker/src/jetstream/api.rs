@@ -214,7 +214,8 @@ impl Shared {
             limits,
             api: AccountApi {
                 level: API_LEVEL,
-                total: self.api_total(),
+                // Without this one, as nats-server counts.
+                total: self.api_total().saturating_sub(1),
                 errors: self.around.api_errors.load(Ordering::Relaxed),
             },
         }

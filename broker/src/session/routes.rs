@@ -72,7 +72,9 @@ fn fill(route: &mut Route, router: &Router, jetstream: Option<&JetStream>, subje
     if subject::tokens(subject).all(|token| !token.is_empty()) {
         router.collect(subject, &mut route.matches);
     }
-    if let Some(jetstream) = jetstream.filter(|_| route.is_literal) {
+    // A request may end in the filter that it is about.
+    let is_request = subject.starts_with(b"$JS.API.");
+    if let Some(jetstream) = jetstream.filter(|_| route.is_literal || is_request) {
         route.ingress = jetstream.ingress(subject);
     }
 }

@@ -6,6 +6,7 @@ use super::{Stream, StreamMeta};
 use crate::jetstream::advisory::{self, Change};
 use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::config::StreamConfig;
+use crate::jetstream::consumer::Consumer;
 use crate::jetstream::info::StreamInfo;
 use crate::jetstream::transform::Transform;
 use crate::subject::Filter;
@@ -37,9 +38,35 @@ impl Transforms {
 }
 
 impl Stream {
+    /// Bounds for consumers may not be drawn tighter than those that there are.
+    fn check_consumers_within(&self, config: &StreamConfig) -> Result<(), ApiError> {
+        let limits = &config.consumer_limits;
+        if *limits == self.config.consumer_limits {
+            return Ok(());
+        }
+        let exceeds = |consumer: &&Consumer| {
+            consumer.config.inactive_threshold > limits.inactive_threshold
+                || consumer.config.max_ack_pending > limits.max_ack_pending
+        };
+        let names: Vec<&str> = self
+            .consumers
+            .values()
+            .filter(exceeds)
+            .map(|consumer| consumer.name.as_str())
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let names = names.join(", ");
+        Err(api_error::stream_config(format!(
+            "change to limits violates consumers: {names}"
+        )))
+    }
+
     pub(super) fn update(&mut self, mut config: StreamConfig) -> Result<StreamInfo, ApiError> {
         self.config.check_update(&config)?;
         config.seal();
+        self.check_consumers_within(&config)?;
         let meta = StreamMeta::new(&config, self.created);
         meta.write(&*self.folder)
             .map_err(|error| api_error::stream_config(error.to_string()))?;
