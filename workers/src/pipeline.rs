@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use postroom::{App, Handler, Store};
+use postroom::{App, CancellationToken, Handler, Store};
 
 use crate::blob::BlobStore;
 use crate::config::{self, Secret};
@@ -14,6 +14,7 @@ use crate::messages::Service;
 use crate::reply::{AutoReply, ComposeReply, Identity};
 use crate::send::smtp::Deadlines;
 use crate::send::{Outbound, SendMail};
+use crate::store::sends;
 use crate::tls::{Dialer, TlsError};
 
 /// An account with both of its sides, ready to work with.
@@ -139,5 +140,28 @@ pub fn with_send(app: App, accounts: &[Account], backoff: Option<(Duration, Dura
     let spec = backoff.map_or_else(SendMail::spec, |(first, cap)| {
         SendMail::spec_with_backoff(first, cap)
     });
+    let store = app.store().clone();
     app.handler_with(spec, SendMail::new(outbound))
+        .service(|stop| forget_sends(store, stop))
+}
+
+/// What was sent is remembered for as long as reports about it may come back.
+async fn forget_sends(store: Store, stop: CancellationToken) {
+    /// With at most 500 at a time this keeps up with what is sent.
+    const EVERY: Duration = Duration::from_secs(60);
+    while stop
+        .run_until_cancelled(tokio::time::sleep(EVERY))
+        .await
+        .is_some()
+    {
+        let purged = async {
+            let mut tx = store.begin().await?;
+            let mails = sends::purge(&mut tx).await?;
+            tx.commit().await.map(|()| mails)
+        };
+        match purged.await {
+            Ok(mails) => tracing::debug!(mails, "mails that were sent long ago are forgotten"),
+            Err(error) => tracing::warn!(%error, "mails that were sent long ago could not be forgotten"),
+        }
+    }
 }

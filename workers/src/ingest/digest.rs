@@ -79,7 +79,10 @@ async fn digest(blobs: &BlobStore, found: Found, raw: Vec<u8>, since: i64) -> Re
         return Ok(What::Old(blob));
     }
     Ok(match parse(raw, blob.sha256.clone()).await {
-        Ok(summary) => What::New(Box::new(found.announce(blob, summary))),
+        Ok(mut summary) => {
+            let bounce = summary.bounce.take();
+            What::New(Box::new(found.announce(blob, summary)), bounce)
+        }
         Err(reason) => What::Unreadable(found.unreadable(Some(blob), reason)),
     })
 }

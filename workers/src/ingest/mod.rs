@@ -7,6 +7,7 @@
 //! digest      into the blob store and through the parser, side by side with the next fetch
 //! settle      the end of a batch: one transaction with all that was decided
 //! found       a copy of a mail, and the messages that come of it
+//! bounced     reports about mails that were sent
 //! reparse     the handler that gives unreadable mails another chance
 //! lease       one process per mailbox, fenced
 //! backoff     how long to wait before the next connection, pure
@@ -18,6 +19,7 @@
 
 mod backoff;
 mod batch;
+mod bounced;
 mod checkpoint;
 mod digest;
 mod error;

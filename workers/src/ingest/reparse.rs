@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use postroom::{Cx, CxError, Handle, Handler, HandlerError, Key, Spec};
 
+use super::bounced;
 use super::digest::parse;
 use super::found::Found;
 use crate::blob::{BlobError, BlobStore};
@@ -77,9 +78,10 @@ impl Handle<UnreadableMail> for Reparse {
             BlobError::Io { .. } | BlobError::Interrupted => ReparseError::Blob(error),
             lost => ReparseError::Lost(lost),
         })?;
-        let summary = parse(bytes, raw.sha256.clone())
+        let mut summary = parse(bytes, raw.sha256.clone())
             .await
             .map_err(ReparseError::Unreadable)?;
+        let bounce = summary.bounce.take();
         let mail = found.announce(raw, summary);
         let kept = Kept {
             raw: Some(&mail.raw),
@@ -89,6 +91,10 @@ impl Handle<UnreadableMail> for Reparse {
         let settled = mails::settle(cx.tx().await?, mail.event_id, State::Published, kept).await;
         if settled.map_err(CxError::from)? {
             cx.publish(&mail).await?;
+            if let Some(bounce) = &bounce {
+                let published = bounced::publish(cx.tx().await?, &mail, bounce).await;
+                published.map_err(CxError::from)?;
+            }
         }
         Ok(())
     }

@@ -5,11 +5,12 @@
 
 use postroom::Tx;
 
+use super::bounced;
 use super::error::IngestError;
 use super::found;
 use super::lease::Lease;
 use super::watch::Watched;
-use crate::messages::{BlobRef, NewMail, UnreadableMail};
+use crate::messages::{BlobRef, Bounce, NewMail, UnreadableMail};
 use crate::store::mails::{self, Kept, Place, State};
 
 /// What was found out about one mail, before anything of it is written.
@@ -21,7 +22,7 @@ pub(super) struct Finding {
 
 #[derive(Debug)]
 pub(super) enum What {
-    New(Box<NewMail>),
+    New(Box<NewMail>, Option<Bounce>),
     Unreadable(UnreadableMail),
     Old(BlobRef),
     Gone,
@@ -30,7 +31,7 @@ pub(super) enum What {
 impl What {
     fn raw(&self) -> Option<&BlobRef> {
         match self {
-            Self::New(mail) => Some(&mail.raw),
+            Self::New(mail, _) => Some(&mail.raw),
             Self::Unreadable(mail) => mail.raw.as_ref(),
             Self::Old(raw) => Some(raw),
             Self::Gone => None,
@@ -78,7 +79,7 @@ async fn write(tx: &mut Tx, finding: &Finding) -> Result<Option<State>, IngestEr
         _ if carried => State::Carried,
         What::Gone => State::Gone,
         What::Old(_) => State::Old,
-        What::New(mail) => {
+        What::New(mail, _) => {
             kept.summary = Some(mail);
             State::Published
         }
@@ -91,7 +92,12 @@ async fn write(tx: &mut Tx, finding: &Finding) -> Result<Option<State>, IngestEr
         return Ok(None);
     }
     match what {
-        What::New(mail) if !carried => tx.publish(mail.as_ref()).await?,
+        What::New(mail, bounce) if !carried => {
+            tx.publish(mail.as_ref()).await?;
+            if let Some(bounce) = bounce {
+                bounced::publish(tx, mail, bounce).await?;
+            }
+        }
         What::Unreadable(mail) if !carried => drop(tx.dead_letter(&found::letter(mail)?).await?),
         _ => {}
     }

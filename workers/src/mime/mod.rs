@@ -6,6 +6,7 @@
 
 mod address;
 mod automatic;
+pub(crate) mod bounce;
 mod header;
 pub(crate) mod outline;
 mod text;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
 use postroom::explain::panic_text;
 
-use crate::messages::{Attachment, Automatic, Mailbox};
+use crate::messages::{Attachment, Automatic, Bounce, Mailbox};
 
 /// Gmail takes 50 MB in and Exchange 36 MB by default, encoding included; memory is a small multiple of it.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
@@ -47,6 +48,8 @@ pub struct Summary {
     pub text_truncated: bool,
     pub attachments: Vec<Attachment>,
     pub automatic: Option<Automatic>,
+    /// The mail is a report about one that was sent.
+    pub bounce: Option<Bounce>,
 }
 
 /// Why a mail has no summary.
@@ -101,7 +104,9 @@ fn summarise(raw: &[u8], sha256: &str) -> Result<Summary, Unreadable> {
     let from = address::first(message.from());
     let reply_to = address::all(message.reply_to());
     let (text, text_truncated) = text::preview(&message);
-    let automatic = automatic::classify(&fields, &message, from.as_ref(), &reply_to);
+    let bounce = bounce::recognise(&fields, &message, from.as_ref());
+    let automatic = automatic::classify(&fields, &message, from.as_ref(), &reply_to)
+        .or(bounce.as_ref().map(|_| Automatic::Bounce));
     Ok(Summary {
         message_id: fields
             .first("message-id")
@@ -125,6 +130,7 @@ fn summarise(raw: &[u8], sha256: &str) -> Result<Summary, Unreadable> {
         text,
         text_truncated,
         automatic,
+        bounce,
     })
 }
 

@@ -10,10 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::message::{self, Outgoing};
 use super::smtp::{self, Deadlines, Relay, SmtpError};
-use super::verdict::{SendError, TROUBLE_PAUSE, is_undecided, may_have_arrived, waits_for_ever};
+use super::verdict::{REFUSED, SendError, TROUBLE_PAUSE, is_undecided, may_have_arrived, waits_for_ever};
 use crate::gate::{Gate, Wait};
 use crate::login::Login;
 use crate::messages::{Failed, Send, Sent};
+use crate::mime::bounce::cause;
+use crate::store::sends;
+use crate::store::suppressions::{self, Suppression};
 use crate::tls::{Dialer, Endpoint};
 
 /// RFC 5321 section 4.5.4.1 gives up after four to five days. It also bounds how long trouble may hold a mail back,
@@ -121,6 +124,19 @@ impl Handle<Send> for SendMail {
             return Err(SendError::Held);
         }
         let earlier = cx.unresolved_effect().is_some() || replays_a_doubt(cx).await?;
+        if let Some(Suppression {
+            address,
+            cause,
+            detail,
+            ..
+        }) = suppressed(&send, cx).await?
+        {
+            return Err(SendError::Suppressed {
+                address,
+                cause,
+                detail,
+            });
+        }
         if let Some(shut) = account.gate.is_shut() {
             return Err(waiting(shut, &send, earlier));
         }
@@ -139,7 +155,7 @@ impl Handle<Send> for SendMail {
             attempts: u32::try_from(cx.attempt()).unwrap_or(u32::MAX),
             resent_after_unknown: earlier,
         };
-        Ok(cx.publish(&sent).await?)
+        told(&sent, cx).await.map_err(SendError::Untold)
     }
 
     /// Tells the others, unless nobody can say that the mail did not arrive.
@@ -148,6 +164,14 @@ impl Handle<Send> for SendMail {
             return Ok(());
         }
         let (code, enhanced) = smtp::refusal_in(&letter.error).unzip();
+        if letter.error_class == REFUSED && letter.error.contains(AT_RCPT) {
+            let why = cause(enhanced.as_ref().and_then(Option::as_deref), &letter.error);
+            if why.is_of_the_address() {
+                let (tx, detail) = (cx.tx().await?, &letter.error);
+                let added = suppressions::add(tx, &send.to.address, why.as_str(), detail, &send.id).await;
+                added.map_err(CxError::from)?;
+            }
+        }
         let failed = Failed {
             id: send.id.clone(),
             account: send.account.clone(),
@@ -159,6 +183,21 @@ impl Handle<Send> for SendMail {
         };
         Ok(cx.publish(&failed).await?)
     }
+}
+
+async fn told(sent: &Sent, cx: &mut Cx<'_>) -> Result<(), CxError> {
+    cx.publish(sent).await?;
+    Ok(sends::record(cx.tx().await?, sent).await?)
+}
+
+/// As [`SmtpError`] shows a refusal that is about the recipient and nothing else.
+const AT_RCPT: &str = "the relay answered RCPT with ";
+
+async fn suppressed(send: &Send, cx: &Cx<'_>) -> Result<Option<Suppression>, CxError> {
+    let mut tx = cx.store().read().await?;
+    let found = suppressions::find(&mut tx, &send.to.address).await?;
+    tx.rollback().await?;
+    Ok(found)
 }
 
 /// Whether a person has sent a mail on its way again of which nobody knows that it did not arrive.

@@ -34,6 +34,19 @@ pub enum SendError {
         why: String,
         earlier: bool,
     },
+    /// The recipient is on the list of those that are not written to.
+    #[error(
+        "{address} is suppressed ({cause}: {detail}); to write to it again run `postroom suppressions remove {address}`, \
+         then replay"
+    )]
+    Suppressed {
+        address: String,
+        cause: String,
+        detail: String,
+    },
+    /// The relay has the mail, and nothing says so: it may go out once more.
+    #[error("the relay took the mail, but that could not be written down: {0}")]
+    Untold(#[source] CxError),
     /// The policy of the account is to leave this to a person.
     #[error("the relay may have the mail: a try ended without an answer after the final dot")]
     Held,
@@ -54,6 +67,7 @@ fn and_earlier(earlier: bool) -> &'static str {
 const HELD: &str = "held";
 const UNKNOWN: &str = "unknown";
 const AFTER_UNKNOWN: &str = "after_unknown";
+pub(super) const REFUSED: &str = "refused";
 
 impl SendError {
     pub(super) fn of(trouble: SmtpError) -> Self {
@@ -70,8 +84,11 @@ impl HandlerError for SendError {
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::Message(_) | Self::Held | Self::Expired { .. } => Verdict::DeadLetter,
+            Self::Message(_) | Self::Held | Self::Expired { .. } | Self::Suppressed { .. } => {
+                Verdict::DeadLetter
+            }
             Self::UnknownAccount(_) => Verdict::Retry { after: None },
+            Self::Untold(_) => Verdict::Ambiguous,
             Self::Smtp { trouble, .. } if trouble.is_unknown() => Verdict::Ambiguous,
             Self::Smtp { trouble, .. } if trouble.is_permanent() => Verdict::DeadLetter,
             Self::Smtp { trouble, pause, .. } if waits_for_ever(trouble) => Verdict::Snooze(*pause),
@@ -90,11 +107,13 @@ impl HandlerError for SendError {
             | Self::Shut { earlier: true, .. }
             | Self::Expired { earlier: true, .. } => AFTER_UNKNOWN,
             Self::Smtp { trouble, .. } if trouble.is_account_trouble() => "account",
-            Self::Smtp { trouble, .. } if trouble.is_permanent() => "refused",
+            Self::Smtp { trouble, .. } if trouble.is_permanent() => REFUSED,
             Self::Smtp { trouble, .. } if trouble.code().is_some() => "deferred",
             Self::Smtp { .. } => "relay",
             Self::Shut { .. } => "shut",
+            Self::Untold(_) => UNKNOWN,
             Self::Held => HELD,
+            Self::Suppressed { .. } => "suppressed",
             Self::Expired { .. } => "expired",
             Self::Cx(error) => error.class(),
         }
@@ -188,6 +207,11 @@ mod tests {
             (after(lost(Phase::Connect)), snooze, "after_unknown"),
             (
                 SendError::of(SmtpError::Unknown { what: String::new() }),
+                Verdict::Ambiguous,
+                "unknown",
+            ),
+            (
+                SendError::Untold(CxError::LeaseLost),
                 Verdict::Ambiguous,
                 "unknown",
             ),

@@ -2,4 +2,6 @@
 
 pub mod mailboxes;
 pub mod mails;
+pub mod sends;
 pub mod sign_ins;
+pub mod suppressions;

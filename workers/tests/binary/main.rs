@@ -10,6 +10,7 @@ mod demo;
 mod dlq;
 #[path = "../../../framework/tests/servers/mod.rs"]
 mod servers;
+mod suppressions;
 mod wrong_input;
 
 use std::path::Path;

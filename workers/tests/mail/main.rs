@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, its set-up too"
 )]
 
+mod bounces;
 mod imap;
 mod ingest;
 mod oauth;

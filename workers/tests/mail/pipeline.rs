@@ -26,7 +26,7 @@ everywhere!(
     mails_wait_at_a_shut_gate_without_knocking,
 );
 
-fn send(id: &str, to: &str) -> Send {
+pub(crate) fn send(id: &str, to: &str) -> Send {
     Send {
         id: id.into(),
         account: "help".into(),

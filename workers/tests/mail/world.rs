@@ -11,7 +11,9 @@ use postroom_workers::blob::BlobStore;
 use postroom_workers::gate::Gate;
 use postroom_workers::ingest::{Ingest, Pace, Reparse, Start, Watched};
 use postroom_workers::login::Login;
-use postroom_workers::messages::{AccountPaused, Failed, NewMail, OauthRefresh, Send, Sent, Service};
+use postroom_workers::messages::{
+    AccountPaused, Bounced, Failed, NewMail, OauthRefresh, Send, Sent, Service,
+};
 use postroom_workers::reply::{AutoReply, ComposeReply, Identity, Rule, Rules};
 use postroom_workers::send::smtp::Deadlines;
 use postroom_workers::send::{OnUnknown, Outbound, SendMail};
@@ -78,6 +80,7 @@ pub(crate) struct Published {
     pub(crate) failed: Vec<Failed>,
     pub(crate) paused: Vec<AccountPaused>,
     pub(crate) renewed: Vec<OauthRefresh>,
+    pub(crate) bounced: Vec<Bounced>,
 }
 
 impl World {
@@ -129,6 +132,7 @@ impl World {
             .handler_with(Spec::<Failed>::new("see-failed"), seen())
             .handler_with(Spec::<AccountPaused>::new("see-paused"), seen())
             .handler_with(Spec::<OauthRefresh>::new("see-renewed"), seen())
+            .handler_with(Spec::<Bounced>::new("see-bounced"), seen())
     }
 
     /// The store of a running process.
@@ -330,6 +334,14 @@ impl Handle<OauthRefresh> for Seen {
     type Error = CxError;
     async fn handle(&self, renewed: OauthRefresh, _: &mut Cx<'_>) -> Result<(), CxError> {
         self.0.send_modify(|published| published.renewed.push(renewed));
+        Ok(())
+    }
+}
+
+impl Handle<Bounced> for Seen {
+    type Error = CxError;
+    async fn handle(&self, bounced: Bounced, _: &mut Cx<'_>) -> Result<(), CxError> {
+        self.0.send_modify(|published| published.bounced.push(bounced));
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Postfix: takes mail for example.test, refuses some of its addresses, hands the rest to Dovecot.
 //!
+//! Mail to nosuch.test (5.1.1) and full.test (5.2.2) it takes, and sends back.
 //! `greylist@` 450, `full@` 452, `gone@` 550, `spam@` 554; everybody else is there.
 
 use std::fs;

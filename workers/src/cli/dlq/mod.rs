@@ -91,7 +91,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
 }
 
 /// A worker makes its database; looking at one that isn't there would make an empty one and call it good news.
-fn must_exist(url: &str) -> Result<(), CliError> {
+pub(super) fn must_exist(url: &str) -> Result<(), CliError> {
     let path = url
         .strip_prefix("sqlite:")
         .map(|path| path.trim_start_matches("//"));
@@ -104,7 +104,7 @@ fn must_exist(url: &str) -> Result<(), CliError> {
 }
 
 /// In whose name the trail records an act.
-fn by() -> String {
+pub(super) fn by() -> String {
     let name = |variable| {
         std::env::var(variable)
             .ok()
@@ -124,7 +124,7 @@ fn hints(out: &mut impl Write, lines: &[(&str, &str)]) -> Result<(), DlqError> {
 }
 
 /// On one line and without control characters, which a hostile mail would use to rewrite the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
