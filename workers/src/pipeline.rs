@@ -141,7 +141,10 @@ pub fn with_send(app: App, accounts: &[Account], backoff: Option<(Duration, Dura
         SendMail::spec_with_backoff(first, cap)
     });
     let store = app.store().clone();
-    app.handler_with(spec, SendMail::new(outbound))
+    let send = SendMail::new(outbound);
+    let keeper = send.keeper();
+    app.handler_with(spec, send)
+        .service(|stop| keeper.run(stop))
         .service(|stop| forget_sends(store, stop))
 }
 

@@ -9,7 +9,8 @@ use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError as _, Key, 
 use serde::{Deserialize, Serialize};
 
 use super::message::{self, Outgoing};
-use super::smtp::{self, Deadlines, Relay, SmtpError};
+use super::pool::{Pool, PoolKeeper, Pooled};
+use super::smtp::{self, Deadlines, Offer, Relay, SmtpError};
 use super::verdict::{REFUSED, SendError, TROUBLE_PAUSE, is_undecided, may_have_arrived, waits_for_ever};
 use crate::gate::{Gate, Wait};
 use crate::login::Login;
@@ -51,12 +52,23 @@ pub struct Outbound {
 #[derive(Debug)]
 pub struct SendMail {
     accounts: HashMap<String, Outbound>,
+    pools: HashMap<String, Pool>,
 }
 
 impl SendMail {
     /// `accounts` by name.
     pub fn new(accounts: HashMap<String, Outbound>) -> Self {
-        Self { accounts }
+        let pools = accounts
+            .keys()
+            .map(|name| (name.clone(), Pool::default()))
+            .collect();
+        Self { accounts, pools }
+    }
+
+    /// What closes idle connections: a service to run beside the handler.
+    #[must_use]
+    pub fn keeper(&self) -> PoolKeeper {
+        PoolKeeper::of(&self.pools)
     }
 
     /// The handler's spec with another first and longest wait between tries.
@@ -82,25 +94,37 @@ impl SendMail {
         mail: &Outgoing,
         cx: &mut Cx<'_>,
     ) -> Result<String, SendError> {
-        let Outbound {
-            endpoint,
-            dialer,
-            login,
-            hello,
-            deadlines,
-            ..
-        } = account;
-        let relay = Relay::connect(endpoint, dialer, hello, login.as_ref(), *deadlines)
-            .await
-            .map_err(SendError::of)?;
-        account.gate.opened();
-        let offer = relay.offer(mail).await.map_err(SendError::of)?;
+        let pool = self.pools.get(&send.account).cloned().unwrap_or_default();
+        let (offer, mails) = offer(account, &pool, mail).await.map_err(SendError::of)?;
         // From here to the verdict a crash leaves it open whether the mail went out, and the ledger must know.
         cx.begin_effect(&send.message_id).await?;
         let (response, relay) = offer.deliver(&mail.bytes).await.map_err(SendError::of)?;
-        relay.quit().await;
+        pool.give_back(relay, mails + 1).await;
         Ok(response)
     }
+}
+
+/// A relay that waits for the content, and how many mails went over its connection before.
+async fn offer(account: &Outbound, pool: &Pool, mail: &Outgoing) -> Result<(Offer, u32), SmtpError> {
+    if let Some(Pooled { relay, mails }) = pool.take() {
+        match relay.offer(mail).await {
+            Ok(offer) => return Ok((offer, mails)),
+            // It was closed while it waited: that is no trouble yet.
+            Err(error) if error.is_stale() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let Outbound {
+        endpoint,
+        dialer,
+        login,
+        hello,
+        deadlines,
+        ..
+    } = account;
+    let relay = Relay::connect(endpoint, dialer, hello, login.as_ref(), *deadlines).await?;
+    account.gate.opened();
+    Ok((relay.offer(mail).await?, 0))
 }
 
 impl Handler for SendMail {

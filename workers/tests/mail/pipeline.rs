@@ -24,6 +24,7 @@ everywhere!(
     a_process_that_dies_before_the_verdict_sends_the_same_bytes_again,
     a_refused_login_costs_no_mail_its_life,
     mails_wait_at_a_shut_gate_without_knocking,
+    mails_share_a_connection_and_outlive_it,
 );
 
 pub(crate) fn send(id: &str, to: &str) -> Send {
@@ -378,6 +379,36 @@ async fn mails_wait_at_a_shut_gate_without_knocking(on: On) {
     assert!(gate.is_shut().unwrap().why.contains("535 5.7.8 no"));
     running.drain().await;
     assert_eq!(world.dead_letters().await.len(), 0);
+}
+
+async fn mails_share_a_connection_and_outlive_it(on: On) {
+    let world = World::new(on).await;
+    let again = |rest: &[Script]| then(takes_content()[3..].to_vec(), rest);
+    let first = then(takes_content(), &[Say("250 2.0.0 one\r\n")]);
+    // The server closes after the second mail, as one does that has waited long enough.
+    let shared = then(first, &again(&[Say("250 2.0.0 two\r\n"), Close]));
+    let fresh = then(
+        takes_content(),
+        &[Say("250 2.0.0 three\r\n"), Hear("QUIT"), Say("221 bye\r\n")],
+    );
+    let relay = Scripted::start(vec![shared, fresh]).await;
+    let running = world.sending(outbound(relay.port)).await;
+    let mut responses = Vec::new();
+    for (number, id) in ["p1", "p2", "p3"].into_iter().enumerate() {
+        world.publish(&send(id, "a@example.org")).await;
+        let sent = world.seen.until(|seen| seen.sent.len() > number).await.sent;
+        let last = sent.last().unwrap();
+        assert_eq!(
+            (&*last.id, last.attempts),
+            (id, 1),
+            "a connection that was closed is no failed attempt"
+        );
+        responses.push(last.response.clone());
+    }
+    assert_eq!(responses, ["250 2.0.0 one", "250 2.0.0 two", "250 2.0.0 three"]);
+    running.drain().await;
+    let heard = relay.heard().await;
+    assert_eq!(heard.iter().filter(|line| line.starts_with("EHLO")).count(), 2);
 }
 
 /// The attempts that the ledger counts against each mail under way that waits.

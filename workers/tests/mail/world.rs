@@ -255,7 +255,9 @@ impl World {
 fn with_send(app: App, relay: Outbound) -> App {
     let accounts = HashMap::from([("help".to_owned(), relay)]);
     let spec = SendMail::spec_with_backoff(Duration::from_millis(50), Duration::from_secs(60));
-    app.handler_with(spec, SendMail::new(accounts))
+    let send = SendMail::new(accounts);
+    let keeper = send.keeper();
+    app.handler_with(spec, send).service(|stop| keeper.run(stop))
 }
 
 pub(crate) fn outbound(port: u16) -> Outbound {

@@ -99,6 +99,15 @@ impl SmtpError {
         }
     }
 
+    /// What a connection that has waited too long says to its next mail.
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Lost { phase, .. } => *phase == Phase::Mail,
+            Self::Refused { phase, code, .. } => *phase == Phase::Mail && *code == 421,
+            _ => false,
+        }
+    }
+
     /// The server answered with a code that speaks of this mail or account, rather than of itself or of the line.
     pub fn code(&self) -> Option<u16> {
         match self {
