@@ -11,17 +11,19 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::Bus;
 use crate::cron::{self, Cron, Fire};
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::execute::Executor;
 use crate::handler::{AnyHandler, Handle, Handler, Typed};
 use crate::health;
 use crate::heartbeat::Heartbeat;
 use crate::message::Message;
+use crate::pause::{self, Valve};
 use crate::relay;
 use crate::runner;
 use crate::settings::Settings;
 use crate::spec::Spec;
-use crate::store::{Store, deliveries, outbox};
+use crate::store::{Store, deliveries, outbox, pauses};
 use crate::streams::{self, StreamSpec};
 
 /// Settled rows that have expired are looked for this often.
@@ -127,6 +129,12 @@ impl App {
         &self.store
     }
 
+    /// The broker, for services and for [requests](Bus::request).
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
     /// Runs until Ctrl-C or SIGTERM, then drains.
     ///
     /// # Errors
@@ -142,8 +150,8 @@ impl App {
     /// Starts everything; gives the handle to stop it.
     ///
     /// # Errors
-    /// When a handler's spec or a schedule can't be held, two share an id, a stream or consumer can't be made, or the health
-    /// port is in use.
+    /// When a handler's spec or a schedule can't be held, two share an id, a stream or consumer can't be made or doesn't let
+    /// a handler keep its promises, or the health port is in use.
     pub async fn start(self) -> Result<Running> {
         self.check_handlers()?;
         let _ = health::metrics();
@@ -151,6 +159,19 @@ impl App {
             self.bus.ensure_stream(&spec).await?;
         }
         let crons = cron::prepare(&self.store, self.crons).await?;
+        let mut posts = Vec::new();
+        for handler in &self.handlers {
+            let stream = streams::for_subject(handler.subject()).name;
+            let durable = durable::choose(&self.bus, &stream, handler.policy()).await?;
+            let valve = Valve::open(handler.policy().id);
+            posts.push(Post {
+                stream,
+                durable,
+                valve,
+            });
+        }
+        let valves: Vec<_> = posts.iter().map(|post| post.valve.clone()).collect();
+        pause::look(&self.store, &valves).await?;
         let running = Running {
             takers: TaskTracker::new(),
             keepers: TaskTracker::new(),
@@ -160,11 +181,7 @@ impl App {
             drain: self.settings.drain,
             store: self.store.clone(),
             bus: self.bus.clone(),
-            consumers: self
-                .handlers
-                .iter()
-                .map(|handler| consumer_of(handler.as_ref()))
-                .collect(),
+            posts: posts.clone(),
         };
         let heartbeat = Heartbeat::default();
         running.keep(heartbeat.clone().run(self.store.clone(), running.closing.clone()));
@@ -174,23 +191,24 @@ impl App {
             running.closing.clone(),
         ));
         running.keep(purge(self.store.clone(), running.closing.clone()));
+        running.keep(pause::watch(self.store.clone(), valves, running.closing.clone()));
         if let Some(address) = self.settings.http {
             let (store, bus) = (self.store.clone(), self.bus.clone());
             running.keep(health::serve(address, store, bus, running.closing.clone()).await?);
         }
-        for handler in self.handlers {
-            let (stream, _) = consumer_of(handler.as_ref());
+        for (handler, post) in self.handlers.into_iter().zip(posts) {
             let (store, heartbeat, abort) = (self.store.clone(), heartbeat.clone(), running.abort.clone());
             let executor = Executor {
                 handler,
                 store,
                 heartbeat,
                 abort,
+                valve: post.valve.clone(),
             };
             running.takers.spawn(runner::run(
                 executor,
                 self.bus.clone(),
-                stream,
+                post,
                 running.stop.clone(),
             ));
         }
@@ -208,9 +226,11 @@ impl App {
     fn check_handlers(&self) -> Result<()> {
         let mut ids = HashSet::new();
         for handler in &self.handlers {
-            handler.policy().check()?;
-            if !ids.insert(handler.policy().id) {
-                return Err(Error::DuplicateHandler(handler.policy().id));
+            handler.check()?;
+            for name in handler.policy().names() {
+                if !ids.insert(name) {
+                    return Err(Error::DuplicateHandler(name));
+                }
             }
         }
         Ok(())
@@ -252,8 +272,15 @@ pub struct Running {
     drain: Duration,
     store: Store,
     bus: Bus,
-    /// Stream and durable name of each handler.
-    consumers: Vec<(String, &'static str)>,
+    posts: Vec<Post>,
+}
+
+/// Where a handler gets its messages, and whether it may.
+#[derive(Debug, Clone)]
+pub(crate) struct Post {
+    pub(crate) stream: String,
+    pub(crate) durable: &'static str,
+    pub(crate) valve: Valve,
 }
 
 impl Running {
@@ -274,15 +301,49 @@ impl Running {
         let waiting = outbox::backlog(&mut tx).await?.rows;
         tx.rollback().await?;
         let mut unsettled = 0;
-        for (stream, durable) in &self.consumers {
+        for Post { stream, durable, .. } in &self.posts {
             unsettled += self.bus.backlog(stream, durable).await?;
         }
         Ok(waiting == 0 && unsettled == 0 && self.store.outbox_commits() == commits)
     }
 
     #[cfg(feature = "testing")]
-    pub(crate) fn consumers(&self) -> &[(String, &'static str)] {
-        &self.consumers
+    pub(crate) fn consumers(&self) -> Vec<(String, &'static str)> {
+        let place = |post: &Post| (post.stream.clone(), post.durable);
+        self.posts.iter().map(place).collect()
+    }
+
+    /// Lets `handler` rest for this long, or, if `None`, until it is [resumed](Self::resume); in every process. What it
+    /// is at is finished; what it has not begun goes back to the broker, no attempt spent.
+    ///
+    /// # Errors
+    /// When this app has no such handler, or the database is away.
+    pub async fn pause(&self, handler: &str, rest: Option<Duration>, because: &str) -> Result<()> {
+        let valve = self.valve(handler)?;
+        let mut tx = self.store.begin().await?;
+        pauses::pause(&mut tx, handler, rest, "the app", because).await?;
+        tx.commit().await?;
+        valve.close(rest);
+        Ok(())
+    }
+
+    /// Lets `handler` go on, in every process; false if it was not paused.
+    ///
+    /// # Errors
+    /// When this app has no such handler, or the database is away.
+    pub async fn resume(&self, handler: &str) -> Result<bool> {
+        let valve = self.valve(handler)?;
+        let mut tx = self.store.begin().await?;
+        let was_paused = pauses::resume(&mut tx, handler).await?;
+        tx.commit().await?;
+        valve.reopen();
+        Ok(was_paused)
+    }
+
+    fn valve(&self, handler: &str) -> Result<&Valve> {
+        let post = self.posts.iter().find(|post| post.valve.handler == handler);
+        post.map(|post| &post.valve)
+            .ok_or_else(|| Error::NoSuchHandler(handler.to_owned()))
     }
 
     /// The broker that it runs on.
@@ -328,10 +389,6 @@ impl Running {
     }
 }
 
-fn consumer_of(handler: &dyn AnyHandler) -> (String, &'static str) {
-    (streams::for_subject(handler.subject()).name, handler.policy().id)
-}
-
 async fn purge(store: Store, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(PURGE_EVERY);
     loop {
@@ -345,6 +402,7 @@ async fn purge(store: Store, stop: CancellationToken) {
         let purged = async {
             let mut tx = store.begin().await?;
             let rows = deliveries::purge(&mut tx).await?;
+            pauses::purge(&mut tx).await?;
             tx.commit().await.map(|()| rows)
         };
         match purged.await {

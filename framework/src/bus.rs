@@ -3,12 +3,14 @@
 #[cfg(feature = "testing")]
 mod bystander;
 mod error;
+mod facts;
+mod inbox;
 mod producer;
 mod receipt;
 
 use std::borrow::Borrow;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
@@ -21,6 +23,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 pub use error::BusError;
+pub(crate) use facts::ConsumerFacts;
 pub(crate) use receipt::Receipt;
 
 use crate::explain::with_causes;
@@ -150,36 +153,6 @@ impl Bus {
         })
     }
 
-    /// How much the consumer `durable` has still to do.
-    ///
-    /// # Errors
-    /// When the broker does not answer, or has no such consumer.
-    pub async fn backlog(&self, stream: &str, durable: &str) -> Result<u64, BusError> {
-        let consumer: PullConsumer = self
-            .jetstream
-            .get_consumer_from_stream(durable, stream)
-            .await
-            .map_err(|error| BusError::Consumer {
-                consumer: durable.to_owned(),
-                reason: with_causes(&error),
-            })?;
-        let info = consumer.cached_info();
-        Ok(info.num_pending + info.num_ack_pending as u64)
-    }
-
-    /// How many messages the stream holds.
-    ///
-    /// # Errors
-    /// When the broker does not answer, or has no such stream.
-    pub async fn messages_in(&self, stream: &str) -> Result<u64, BusError> {
-        let found = self.jetstream.get_stream(stream).await;
-        let found = found.map_err(|error| BusError::Stream {
-            stream: stream.to_owned(),
-            reason: with_causes(&error),
-        })?;
-        Ok(found.cached_info().state.messages)
-    }
-
     /// Publishes all rows at once, then waits for each to be confirmed as stored.
     pub(crate) async fn publish_all(&self, rows: &[impl Borrow<OutboxRow>]) -> Vec<Result<(), BusError>> {
         let mut sent = Vec::with_capacity(rows.len());
@@ -287,18 +260,30 @@ impl Incoming {
     pub(crate) fn place(&self) -> Key {
         Key::of(&[&self.stream.as_str(), &self.stream_seq, &self.stored_at])
     }
+
+    /// How long its stream has had it.
+    pub(crate) fn age(&self, now: SystemTime) -> Duration {
+        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let nanos = i128::try_from(since_1970.as_nanos()).unwrap_or(i128::MAX) - self.stored_at;
+        Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+    }
 }
 
 fn outbound(row: &OutboxRow) -> PublishMessage {
+    let mut map = written(&row.headers);
+    map.insert(headers::MSG_ID, row.id.as_str());
+    PublishMessage::build().payload(row.payload.clone()).headers(map)
+}
+
+fn written(headers: &Headers) -> HeaderMap {
     let mut map = HeaderMap::new();
-    for (name, value) in row.headers.iter() {
+    for (name, value) in headers.iter() {
         // A dead letter carries names that its sender chose; what the protocol can't carry stays in the table.
         if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value)) {
             map.append(name, value);
         }
     }
-    map.insert(headers::MSG_ID, row.id.as_str());
-    PublishMessage::build().payload(row.payload.clone()).headers(map)
+    map
 }
 
 /// A person wonders why nothing moves.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::bus::Incoming;
 use crate::headers::Headers;
 use crate::message::Message;
@@ -19,6 +21,8 @@ pub struct Cx<'a> {
     pub(crate) outbox: Vec<OutboxRow>,
     pub(crate) tx: Option<Tx>,
     pub(crate) effect_begun: bool,
+    /// JSON, for duplicates and requesters.
+    pub(crate) result: Option<String>,
     /// The database went away after the effect had begun: that error says nothing about the effect.
     pub(crate) effect_in_doubt: bool,
 }
@@ -35,14 +39,33 @@ pub enum CxError {
     /// An effect was begun inside a transaction, which could then never commit before the effect.
     #[error("begin_effect was called after tx(): begin the effect first, and open the transaction after it")]
     EffectInsideTx,
+    /// A result that can't be kept in the ledger.
+    #[error(transparent)]
+    Result(#[from] ResultError),
 }
+
+/// A result that can't be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultError {
+    /// It is no JSON, such as a map whose keys are no strings.
+    #[error("the handler's result can't be written as JSON: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// It is larger than a ledger row should be.
+    #[error(
+        "the handler's result is {0} bytes of JSON; at most {MAX_RESULT} are kept: give a reference to it instead"
+    )]
+    TooLarge(usize),
+}
+
+/// A result is read with each duplicate and stays for the whole dedupe ttl: what is larger belongs into a store of its own.
+pub const MAX_RESULT: usize = 64 * 1024;
 
 impl HandlerError for CxError {
     fn verdict(&self) -> Verdict {
         match self {
-            Self::Store(StoreError::TooLarge { .. } | StoreError::Encode { .. }) | Self::EffectInsideTx => {
-                Verdict::DeadLetter
-            }
+            Self::Store(StoreError::TooLarge { .. } | StoreError::Encode { .. })
+            | Self::EffectInsideTx
+            | Self::Result(_) => Verdict::DeadLetter,
             Self::Store(_) => Verdict::Snooze(STORE_AWAY),
             Self::LeaseLost => Verdict::Retry { after: None },
         }
@@ -53,6 +76,7 @@ impl HandlerError for CxError {
             Self::Store(_) => "store",
             Self::LeaseLost => "lease_lost",
             Self::EffectInsideTx => "effect_inside_tx",
+            Self::Result(_) => "result",
         }
     }
 }
@@ -69,6 +93,7 @@ impl<'a> Cx<'a> {
             outbox: Vec::new(),
             tx: None,
             effect_begun: false,
+            result: None,
             effect_in_doubt: false,
         }
     }
@@ -80,6 +105,20 @@ impl<'a> Cx<'a> {
     // Async and fallible as a database is, though today the rows are written at the end, in one go.
     pub async fn publish<M: Message>(&mut self, message: &M) -> Result<(), CxError> {
         self.outbox.push(OutboxRow::of(message)?);
+        Ok(())
+    }
+
+    /// Gives this work a result, which is kept in the ledger, as JSON, when this delivery commits. A duplicate is given
+    /// the same one, and so is whoever [asked](crate::Bus::request) for it. The last one given counts.
+    ///
+    /// # Errors
+    /// When it is no JSON, or larger than [`MAX_RESULT`].
+    pub fn set_result<R: Serialize + ?Sized>(&mut self, result: &R) -> Result<(), CxError> {
+        let json = serde_json::to_string(result).map_err(ResultError::Encode)?;
+        if json.len() > MAX_RESULT {
+            return Err(ResultError::TooLarge(json.len()).into());
+        }
+        self.result = Some(json);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::bus::BusError;
 use crate::cron::CronError;
+use crate::durable::DurableError;
 use crate::settings::SettingsError;
 use crate::spec::SpecError;
 use crate::store::StoreError;
@@ -21,11 +22,19 @@ pub enum Error {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// Two handlers share an id, and so a consumer and a ledger.
-    #[error("two handlers have the id `{0}`: each needs its own, since it names a consumer and a ledger")]
+    #[error(
+        "two handlers have the id or alias `{0}`: each needs its own, since it names a consumer and a ledger"
+    )]
     DuplicateHandler(&'static str),
     /// A schedule can't be kept.
     #[error(transparent)]
     Cron(#[from] CronError),
+    /// A stream or consumer on the broker doesn't let a handler keep its promises.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// A handler that is asked for is none of this app.
+    #[error("this process has no handler `{0}`")]
+    NoSuchHandler(String),
     /// The broker.
     #[error(transparent)]
     Bus(#[from] BusError),

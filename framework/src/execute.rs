@@ -5,25 +5,29 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::{Answer, answer};
 use crate::bus::Incoming;
 use crate::cx::Cx;
 use crate::explain::panic_text;
 use crate::handler::{AnyHandler, Decoded, Opened};
 use crate::headers;
-use crate::heartbeat::{Heartbeat, LEASE};
+use crate::heartbeat::{Heartbeat, LEASE, Pulse};
 use crate::key::Key;
 use crate::names;
-use crate::outcome::{Ambiguous, Failure, Verdict};
+use crate::outcome::{Ambiguous, Failure, Reconciled, Verdict};
+use crate::pause::Valve;
+use crate::settle::abandon;
+use crate::spec::Policy;
 use crate::store::dead_letters::{self, Reason};
 use crate::store::deliveries::{self, Claim, Granted};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Tx};
 use crate::trace::{self, Delivery};
 
 /// A message that took its process down so often is not given another one.
@@ -39,6 +43,7 @@ pub(crate) struct Executor {
     pub(crate) handler: Arc<dyn AnyHandler>,
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) valve: Valve,
     /// Cancelled when draining takes too long: what still runs is put back, its attempt not counted.
     pub(crate) abort: CancellationToken,
 }
@@ -47,6 +52,8 @@ pub(crate) struct Executor {
 pub(crate) enum Ended {
     Succeeded,
     Failed(Failure),
+    /// Nobody can tell whether the effect of an earlier attempt has happened.
+    Unresolved(Failure),
     /// The lease was lost, or could not be renewed in time: somebody else may be at it.
     Lost,
     /// The process is stopping.
@@ -75,12 +82,17 @@ impl Executor {
             Err(error) => return self.wait_for_the_store(&incoming, &error).await,
         };
         match claim {
-            Some(Claim::Granted(granted)) => self.run(&incoming, message, &granted, asked_at).await,
-            Some(Claim::Done { .. }) => {
+            Some(Claim::Granted(granted)) => self.run(&incoming, message, granted, asked_at).await,
+            Some(Claim::Done { result }) => {
                 counter!(names::DUPLICATES, "handler" => handler).increment(1);
+                answer(&incoming, handler, Answer::Done(result.as_deref())).await;
                 self.confirm_ack(&incoming).await;
             }
-            Some(Claim::Dead) | None => self.confirm_ack(&incoming).await,
+            Some(Claim::Dead) => {
+                answer(&incoming, handler, Answer::Dead("it failed before")).await;
+                self.confirm_ack(&incoming).await;
+            }
+            None => self.confirm_ack(&incoming).await,
             Some(Claim::Later(wait)) => incoming.receipt.nak(wait + MARGIN).await,
             Some(Claim::KeyReused) => self.key_reused(&incoming, &key, &fingerprint).await,
         }
@@ -113,10 +125,13 @@ impl Executor {
         let asked_at = Instant::now();
         let replay = incoming.headers.get(headers::REPLAY);
         if let Some(letter) = replay {
-            match dead_letters::replayed_key(&mut tx, letter, policy.id).await? {
-                Some(stored) => key = Key::stored(stored),
+            match replayed_key(&mut tx, letter, policy).await? {
+                Some(stored) => key = stored,
                 None => return Ok((None, asked_at)),
             }
+        }
+        for alias in policy.aliases {
+            deliveries::adopt(&mut tx, policy.id, alias, &key).await?;
         }
         let claim = deliveries::claim(&mut tx, policy.id, &key, fingerprint, LEASE, policy.ttl).await?;
         if let Some(letter) = replay {
@@ -131,7 +146,7 @@ impl Executor {
         &self,
         incoming: &Incoming,
         message: Result<Decoded, String>,
-        claim: &Granted,
+        mut claim: Granted,
         granted_at: Instant,
     ) {
         trace::attempt_is(claim.attempts);
@@ -140,77 +155,96 @@ impl Executor {
             .heartbeat
             .keep(claim.lease.clone(), incoming.receipt.clone(), granted_at);
         edge!(AfterClaim);
-        let message = match self.gate(message, claim) {
+        let message = match self.gate(incoming, message, &claim) {
             Ok(message) => message,
-            Err((reason, failure)) => return self.dead_letter(incoming, claim, reason, &failure).await,
+            Err((reason, failure)) => return self.dead_letter(incoming, &claim, reason, &failure).await,
         };
-        let mut cx = Cx::new(&self.store, incoming, claim);
+        if claim.unresolved_effect.is_some() && policy.ambiguous == Some(Ambiguous::Reconcile) {
+            let mut cx = Cx::new(&self.store, incoming, &claim);
+            match self.uncut(&pulse, self.reconcile(&message, &mut cx)).await {
+                Ok(Some(ended)) | Err(ended) => return self.settle(incoming, &claim, cx, ended).await,
+                Ok(None) => abandon(cx).await,
+            }
+            claim.unresolved_effect = None;
+        }
+        if let Some((reason, failure)) = self.used_up(&claim) {
+            return self.dead_letter(incoming, &claim, reason, &failure).await;
+        }
+        let mut cx = Cx::new(&self.store, incoming, &claim);
         let started = Instant::now();
-        let ended = tokio::select! {
-            biased;
-            () = pulse.lost() => Ended::Lost,
-            () = self.abort.cancelled() => Ended::Interrupted,
-            ended = self.attempt(message, &mut cx) => ended,
-        };
+        let attempt = self.uncut(&pulse, self.attempt(message, &mut cx)).await;
+        let ended = attempt.unwrap_or_else(|cut_off| cut_off);
         histogram!(names::HANDLER_SECONDS, "handler" => policy.id).record(started.elapsed().as_secs_f64());
         edge!(AfterHandler);
-        self.settle(incoming, claim, cx, ended).await;
+        self.settle(incoming, &claim, cx, ended).await;
+    }
+
+    /// Lets the handler work, unless the lease is lost or the process stops meanwhile.
+    async fn uncut<T>(&self, pulse: &Pulse, work: impl Future<Output = T>) -> Result<T, Ended> {
+        tokio::select! {
+            biased;
+            () = pulse.lost() => Err(Ended::Lost),
+            () = self.abort.cancelled() => Err(Ended::Interrupted),
+            done = work => Ok(done),
+        }
     }
 
     /// What must be dead-lettered without running it, and why.
-    fn gate(&self, message: Result<Decoded, String>, claim: &Granted) -> Result<Decoded, (Reason, Failure)> {
+    fn gate(
+        &self,
+        incoming: &Incoming,
+        message: Result<Decoded, String>,
+        claim: &Granted,
+    ) -> Result<Decoded, (Reason, Failure)> {
         let policy = self.handler.policy();
-        let message = message.map_err(|error| {
-            (
-                Reason::Undecodable,
-                Failure {
-                    verdict: Verdict::DeadLetter,
-                    class: "undecodable".into(),
-                    error,
-                },
-            )
-        })?;
+        let message = message.map_err(|error| (Reason::Undecodable, Failure::dead("undecodable", error)))?;
+        // The broker has delivered it before, and the ledger has no row of it: it was never claimed, or it was done so long
+        // ago that its row is gone. Who would handle it again can replay it.
+        let age = incoming.age(SystemTime::now());
+        if claim.lease.fence == 1 && incoming.delivered > 1 && age > policy.ttl {
+            let error = format!(
+                "it was delivered before and is {} old, and the ledger remembers for {}: it may have been handled",
+                humantime::format_duration(Duration::from_secs(age.as_secs())),
+                humantime::format_duration(policy.ttl)
+            );
+            return Err((Reason::Forgotten, Failure::dead("forgotten", error)));
+        }
         if claim.crashes >= MAX_CRASHES {
             let error = format!("{} attempts ended with the death of their process", claim.crashes);
-            return Err((
-                Reason::Poison,
-                Failure {
-                    verdict: Verdict::DeadLetter,
-                    class: "crash".into(),
-                    error,
-                },
-            ));
+            return Err((Reason::Poison, Failure::dead("crash", error)));
         }
         if let Some(effect) = &claim.unresolved_effect
-            && policy.ambiguous != Some(Ambiguous::Resend)
+            && matches!(policy.ambiguous, None | Some(Ambiguous::Hold))
         {
-            let error = format!(
-                "the effect `{effect}` began and its outcome was lost; it may or may not have happened"
-            );
-            return Err((
-                Reason::UnknownEffect,
-                Failure {
-                    verdict: Verdict::Ambiguous,
-                    class: "unknown_effect".into(),
-                    error,
-                },
-            ));
-        }
-        if claim.attempts > i64::from(policy.retry.max_attempts) {
-            let error = match claim.history.last() {
-                Some(last) => last.error.clone(),
-                None => "its attempts ended without a verdict".to_owned(),
-            };
-            return Err((
-                Reason::Exhausted,
-                Failure {
-                    verdict: Verdict::DeadLetter,
-                    class: "crash".into(),
-                    error,
-                },
-            ));
+            return Err((Reason::UnknownEffect, lost(effect)));
         }
         Ok(message)
+    }
+
+    /// Every attempt was begun, and the last one has not come back.
+    fn used_up(&self, claim: &Granted) -> Option<(Reason, Failure)> {
+        (claim.attempts > i64::from(self.handler.policy().retry.max_attempts)).then(|| {
+            let last = claim.history.last();
+            let error = last.map_or("its attempts ended without a verdict", |last| &last.error);
+            (Reason::Exhausted, Failure::dead("crash", error))
+        })
+    }
+
+    /// Asks the handler about the effect of an earlier attempt. `None`: it did not happen, so the handler is to run.
+    async fn reconcile(&self, message: &Decoded, cx: &mut Cx<'_>) -> Option<Ended> {
+        let effect = cx.unresolved_effect().unwrap_or_default().to_owned();
+        let timeout = self.handler.policy().timeout;
+        let asked = AssertUnwindSafe(self.handler.reconcile(message, &effect, cx)).catch_unwind();
+        Some(Ended::Failed(match tokio::time::timeout(timeout, asked).await {
+            Ok(Ok(Ok(Reconciled::Happened))) => return Some(Ended::Succeeded),
+            Ok(Ok(Ok(Reconciled::DidNotHappen))) => return None,
+            Ok(Ok(Ok(Reconciled::Unknown))) => return Some(Ended::Unresolved(lost(&effect))),
+            Ok(Ok(Err(failure))) => failure,
+            Ok(Err(panic)) => {
+                Failure::retryable("panic", format!("reconcile panicked: {}", panic_text(&*panic)))
+            }
+            Err(_) => Failure::retryable("timeout", format!("reconcile took longer than {timeout:?}")),
+        }))
     }
 
     /// Runs the handler inside its timeout, a panic contained.
@@ -250,11 +284,7 @@ impl Executor {
                     .heartbeat
                     .keep(granted.lease.clone(), incoming.receipt.clone(), asked_at);
                 let error = "its idempotency key was used before, for another payload".to_owned();
-                let failure = Failure {
-                    verdict: Verdict::DeadLetter,
-                    class: "key_reused".into(),
-                    error,
-                };
+                let failure = Failure::dead("key_reused", error);
                 self.dead_letter(incoming, &granted, Reason::KeyReused, &failure)
                     .await;
             }
@@ -276,5 +306,32 @@ impl Executor {
                 "an ack was not confirmed; a redelivery will find the work done"
             );
         }
+    }
+}
+
+/// The ledger key of the replay of `letter`, if it is meant for this handler, by whatever name.
+async fn replayed_key(tx: &mut Tx, letter: &str, policy: &Policy) -> Result<Option<Key>, StoreError> {
+    for name in policy.names() {
+        let Some(key) = dead_letters::replayed_key(tx, letter, name).await? else {
+            continue;
+        };
+        let key = Key::stored(key);
+        if name != policy.id {
+            // It was revived under the name that it died under; by now its row may have this one.
+            deliveries::adopt(tx, policy.id, name, &key).await?;
+            deliveries::revive(tx, policy.id, key.as_str()).await?;
+        }
+        return Ok(Some(key));
+    }
+    Ok(None)
+}
+
+fn lost(effect: &str) -> Failure {
+    Failure {
+        verdict: Verdict::Ambiguous,
+        class: "unknown_effect".into(),
+        error: format!(
+            "the effect `{effect}` began and its outcome was lost; it may or may not have happened"
+        ),
     }
 }

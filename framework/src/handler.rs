@@ -9,11 +9,11 @@ use crate::bus::Incoming;
 use crate::cx::Cx;
 use crate::explain::with_causes;
 use crate::fingerprint;
-use crate::headers;
+use crate::headers::{self, Headers};
 use crate::key::Key;
-use crate::message::Message;
-use crate::outcome::{Failure, HandlerError};
-use crate::spec::{Policy, Spec};
+use crate::message::{Message, Version};
+use crate::outcome::{Failure, HandlerError, Reconciled};
+use crate::spec::{Policy, Spec, SpecError};
 use crate::store::dead_letters::Letter;
 
 /// Does something about messages of type `M`.
@@ -43,6 +43,50 @@ pub trait Handle<M: Message>: Send + Sync + 'static {
     }
 }
 
+/// A handler that can find out whether an effect whose outcome was lost has happened, such as by looking for its id on the
+/// other side. Chosen by `#[handler(ambiguous = Reconcile)]` or [`Spec::reconcile`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` declares `ambiguous = Reconcile` but does not implement `Reconcile<{M}>`",
+    label = "`{Self}` can't be asked whether a lost effect has happened",
+    note = "add: `impl Reconcile<{M}> for {Self} {{ async fn reconcile(&self, message: &{M}, effect_id: &str, cx: &mut Cx<'_>) -> Result<Reconciled, Self::Error> {{ … }} }}`"
+)]
+pub trait Reconcile<M: Message>: Handle<M> {
+    /// Called before the handler runs again, with the id that was given to [`Cx::begin_effect`]. Whatever the handler
+    /// would have done after the effect, such as publishing that it happened, is to be done here through `cx`: it commits
+    /// if the answer is [`Reconciled::Happened`]. An error is treated like one of [`Handle::handle`]; the effect stays
+    /// unresolved, and the next attempt asks again.
+    fn reconcile(
+        &self,
+        message: &M,
+        effect_id: &str,
+        cx: &mut Cx<'_>,
+    ) -> impl Future<Output = Result<Reconciled, Self::Error>> + Send;
+}
+
+/// [`Reconcile::reconcile`] of some handler, asked without knowing its type.
+pub(crate) type Ask<M> = for<'a> fn(
+    &'a (dyn Any + Send + Sync),
+    &'a M,
+    &'a str,
+    &'a mut Cx<'_>,
+) -> BoxFuture<'a, Result<Reconciled, Failure>>;
+
+pub(crate) fn ask<'a, M: Message, H: Reconcile<M>>(
+    handler: &'a (dyn Any + Send + Sync),
+    message: &'a M,
+    effect_id: &'a str,
+    cx: &'a mut Cx<'_>,
+) -> BoxFuture<'a, Result<Reconciled, Failure>> {
+    Box::pin(async move {
+        match handler.downcast_ref::<H>() {
+            Some(handler) => handler.reconcile(message, effect_id, cx).await,
+            // The spec names another type than the one that it was registered with, so nobody can be asked.
+            None => Ok(Reconciled::Unknown),
+        }
+        .map_err(|error| Failure::of(&error))
+    })
+}
+
 /// A [`Handle`] that knows its own [`Spec`]: what `#[derive(Handler)]` implements.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no handler spec",
@@ -60,9 +104,17 @@ pub trait Handler: Send + Sync + 'static {
 pub(crate) trait AnyHandler: Send + Sync {
     fn policy(&self) -> &Policy;
     fn subject(&self) -> &'static str;
+    fn check(&self) -> Result<(), SpecError>;
     /// Decodes the message and tells its identity, once, from the bytes as received.
     fn open(&self, incoming: &Incoming) -> Opened;
     fn handle<'a>(&'a self, message: Decoded, cx: &'a mut Cx<'_>) -> BoxFuture<'a, Result<(), Failure>>;
+    /// Whether the effect of an earlier attempt has happened.
+    fn reconcile<'a>(
+        &'a self,
+        message: &'a Decoded,
+        effect_id: &'a str,
+        cx: &'a mut Cx<'_>,
+    ) -> BoxFuture<'a, Result<Reconciled, Failure>>;
     fn on_dead_letter<'a>(
         &'a self,
         payload: &'a Bytes,
@@ -72,7 +124,7 @@ pub(crate) trait AnyHandler: Send + Sync {
 }
 
 /// A decoded message whose type only its handler knows.
-pub(crate) type Decoded = Box<dyn Any + Send>;
+pub(crate) type Decoded = Box<dyn Any + Send + Sync>;
 
 pub(crate) struct Opened {
     pub(crate) key: Key,
@@ -102,9 +154,13 @@ impl<M: Message, H: Handle<M>> AnyHandler for Typed<H, M> {
         M::SUBJECT
     }
 
+    fn check(&self) -> Result<(), SpecError> {
+        self.spec.check()
+    }
+
     fn open(&self, incoming: &Incoming) -> Opened {
-        let fingerprint = fingerprint::of_payload(&incoming.payload, M::INCIDENTAL);
-        let message = decode::<M>(incoming);
+        let fingerprint = fingerprint::of_payload(&incoming.payload, incidental::<M>(&incoming.headers));
+        let message = decode::<M>(&incoming.headers, &incoming.payload);
         let key = match (&message, self.spec.key) {
             (Ok(message), Some(key)) => key(message),
             _ => incoming.place(),
@@ -131,6 +187,18 @@ impl<M: Message, H: Handle<M>> AnyHandler for Typed<H, M> {
         })
     }
 
+    fn reconcile<'a>(
+        &'a self,
+        message: &'a Decoded,
+        effect_id: &'a str,
+        cx: &'a mut Cx<'_>,
+    ) -> BoxFuture<'a, Result<Reconciled, Failure>> {
+        match (self.spec.reconcile, message.downcast_ref::<M>()) {
+            (Some(ask), Some(message)) => ask(&self.handler, message, effect_id, cx),
+            _ => Box::pin(async { Ok(Reconciled::Unknown) }),
+        }
+    }
+
     fn on_dead_letter<'a>(
         &'a self,
         payload: &'a Bytes,
@@ -138,7 +206,7 @@ impl<M: Message, H: Handle<M>> AnyHandler for Typed<H, M> {
         cx: &'a mut Cx<'_>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let Ok(message) = serde_json::from_slice::<M>(payload) else {
+            let Ok(message) = decode::<M>(&letter.headers, payload) else {
                 return Ok(());
             };
             self.handler
@@ -149,15 +217,38 @@ impl<M: Message, H: Handle<M>> AnyHandler for Typed<H, M> {
     }
 }
 
-fn decode<M: Message>(incoming: &Incoming) -> Result<M, String> {
-    if let Some(id) = incoming.headers.get(headers::MESSAGE)
-        && id != M::ID
-    {
-        return Err(format!(
-            "the message is a `{id}`, and this handler takes `{}`",
-            M::ID
-        ));
+/// The fields that don't count, of the version that the message is.
+fn incidental<M: Message>(headers: &Headers) -> &'static [&'static str] {
+    match headers.get(headers::MESSAGE) {
+        Some(id) if id != M::ID => M::versions()
+            .into_iter()
+            .find(|version| version.id == id)
+            .map_or(M::INCIDENTAL, |version| version.incidental),
+        _ => M::INCIDENTAL,
     }
-    serde_json::from_slice(&incoming.payload)
-        .map_err(|error| format!("the payload is no `{}`: {}", M::ID, with_causes(&error)))
+}
+
+/// Without a header that names it, the message is taken for the newest version.
+fn decode<M: Message>(headers: &Headers, payload: &[u8]) -> Result<M, String> {
+    let id = headers.get(headers::MESSAGE).unwrap_or(M::ID);
+    let read = if id == M::ID {
+        Some(serde_json::from_slice(payload))
+    } else {
+        M::upcast(id, payload)
+    };
+    match read {
+        Some(read) => read.map_err(|error| format!("the payload is no `{id}`: {}", with_causes(&error))),
+        None => Err(format!(
+            "the message is a `{id}`, and this handler takes {}",
+            known::<M>()
+        )),
+    }
+}
+
+fn known<M: Message>() -> String {
+    let ids: Vec<_> = M::versions()
+        .iter()
+        .map(|Version { id, .. }| format!("`{id}`"))
+        .collect();
+    ids.join(", ")
 }

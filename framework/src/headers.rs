@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) const MSG_ID: &str = "Nats-Msg-Id";
 /// The wire id of the message type, [`Message::ID`](crate::Message::ID).
 pub const MESSAGE: &str = "Postroom-Message";
+/// On a message whose sender waits for its result: the sender's inbox, a subject that begins with `_INBOX.`. It is no
+/// NATS reply subject, since JetStream has that for its acks.
+pub const REPLY_TO: &str = "Postroom-Reply-To";
+/// On an answer: `done`, `discarded` or `dead`.
+pub const OUTCOME: &str = "Postroom-Outcome";
 /// On a replayed message: the dead letter's id.
 pub const REPLAY: &str = "Postroom-Replay";
 /// On a replayed message: the only handler it is meant for. On a dead letter: the handler it died in.

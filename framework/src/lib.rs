@@ -17,11 +17,13 @@
 #[macro_use]
 mod edge;
 
+pub mod answer;
 pub mod app;
 pub mod attempt_log;
 pub mod bus;
 pub mod cron;
 pub mod cx;
+pub mod durable;
 pub mod error;
 mod execute;
 pub mod explain;
@@ -34,6 +36,7 @@ pub mod key;
 pub mod message;
 mod names;
 pub mod outcome;
+mod pause;
 pub mod redact;
 mod relay;
 mod retry;
@@ -47,14 +50,17 @@ pub mod streams;
 pub mod testing;
 pub mod trace;
 
+pub use answer::RequestError;
 pub use app::{App, Running, stop_signal};
+pub use bus::{Bus, BusError};
 pub use cron::{Cron, CronError, Fire, Missed};
-pub use cx::{Cx, CxError};
+pub use cx::{Cx, CxError, MAX_RESULT, ResultError};
+pub use durable::DurableError;
 pub use error::{Error, Result};
-pub use handler::{Handle, Handler};
+pub use handler::{Handle, Handler, Reconcile};
 pub use key::{Key, KeyPart};
-pub use message::Message;
-pub use outcome::{Ambiguous, HandlerError, Verdict};
+pub use message::{Message, Version};
+pub use outcome::{Ambiguous, HandlerError, Reconciled, Verdict};
 pub use postroom_derive::{Handler, HandlerError, Message};
 pub use settings::{DEFAULT_DATABASE_URL, DEFAULT_NATS_URL, Settings, SettingsError};
 pub use spec::{Spec, SpecError};

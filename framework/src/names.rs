@@ -6,7 +6,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 pub(crate) const PUBLISHED: &str = "postroom_published_total";
 /// Deliveries taken up, by `handler`.
 pub(crate) const CONSUMED: &str = "postroom_consumed_total";
-/// Settled deliveries, by `handler` and `outcome`: `done`, `retry`, `snooze`, `dead`, `discarded`, `released`.
+/// Settled deliveries, by `handler` and `outcome`: `done`, `retry`, `snooze`, `pause`, `dead`, `discarded`, `released`.
 pub(crate) const SETTLED: &str = "postroom_settled_total";
 /// Retries, by `handler` and error `class`.
 pub(crate) const RETRIES: &str = "postroom_retries_total";
@@ -18,6 +18,8 @@ pub(crate) const DUPLICATES: &str = "postroom_duplicates_suppressed_total";
 pub(crate) const FENCED: &str = "postroom_fenced_total";
 /// Acks that the broker did not confirm, by `handler`.
 pub(crate) const ACKS_UNCONFIRMED: &str = "postroom_acks_unconfirmed_total";
+/// Whether a handler rests, by `handler`: 1 or 0.
+pub(crate) const PAUSED: &str = "postroom_paused";
 /// Time in the handler, by `handler`.
 pub(crate) const HANDLER_SECONDS: &str = "postroom_handler_seconds";
 /// Time from the commit to the confirmed ack, by `handler`.
@@ -51,6 +53,7 @@ pub(crate) fn describe() {
         Unit::Count,
         "Acks that the broker did not confirm"
     );
+    describe_gauge!(PAUSED, Unit::Count, "1 while the handler is paused");
     describe_histogram!(HANDLER_SECONDS, Unit::Seconds, "Time in the handler");
     describe_histogram!(
         ACK_SECONDS,

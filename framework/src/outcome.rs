@@ -20,6 +20,9 @@ pub enum Verdict {
     Discard,
     /// An effect outside SQL may or may not have happened: the handler's `ambiguous` policy decides.
     Ambiguous,
+    /// Nothing of this handler can succeed for now: put the message back without spending an attempt, and let the handler
+    /// rest for this long, in every process.
+    Pause(Duration),
 }
 
 /// What a handler does about an effect whose outcome was lost, in a crash or an [`Verdict::Ambiguous`] error.
@@ -30,6 +33,20 @@ pub enum Ambiguous {
     Resend,
     /// Leave it to a person: dead letter, reason `unknown_effect`.
     Hold,
+    /// Ask the handler's [`Reconcile`](crate::Reconcile) whether it happened. Chosen by
+    /// [`Spec::reconcile`](crate::Spec::reconcile), which knows whom to ask.
+    Reconcile,
+}
+
+/// What [`Reconcile`](crate::Reconcile) has found out about an effect whose outcome was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconciled {
+    /// It happened: the message is done, and what was published while finding out commits with that.
+    Happened,
+    /// It did not: the handler runs again, as if it had never begun.
+    DidNotHappen,
+    /// Nobody can tell: dead letter, reason `unknown_effect`.
+    Unknown,
 }
 
 /// An error that says what becomes of its message. Derive it on the enum:
@@ -93,6 +110,14 @@ impl Failure {
             verdict: error.verdict(),
             class: error.class().to_owned(),
             error: with_causes(error),
+        }
+    }
+
+    pub(crate) fn dead(class: &str, error: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::DeadLetter,
+            class: class.to_owned(),
+            error: error.into(),
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::app::Post;
 use crate::bus::{Bus, BusError, Incoming, Pull};
 use crate::execute::Executor;
 use crate::heartbeat::LEASE;
@@ -16,14 +17,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_CAP: Duration = Duration::from_secs(5);
 
 /// Pulls and executes until `stop`, then waits for what is under way.
-pub(crate) async fn run(executor: Executor, bus: Bus, stream: String, stop: CancellationToken) {
+pub(crate) async fn run(executor: Executor, bus: Bus, post: Post, stop: CancellationToken) {
     let policy = executor.handler.policy().clone();
     let slots = Arc::new(Semaphore::new(usize::from(policy.concurrency)));
     let tasks = TaskTracker::new();
     let mut pause = PAUSE;
     while !stop.is_cancelled() {
+        tokio::select! {
+            () = post.valve.opened() => {}
+            () = stop.cancelled() => break,
+        }
         let consumer = bus
-            .consumer(&stream, policy.id, executor.handler.subject(), LEASE)
+            .consumer(&post.stream, post.durable, executor.handler.subject(), LEASE)
             .await;
         let ended = match consumer {
             Ok(pull) => {
@@ -66,6 +71,7 @@ async fn pull_while_well(
         };
         tokio::select! {
             (pulled, ()) = async { tokio::join!(pulling, dispatching) } => pulled?,
+            () = executor.valve.closed() => return Ok(()),
             () = stop.cancelled() => return Ok(()),
         }
     }

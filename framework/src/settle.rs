@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use metrics::counter;
 
+use crate::answer::{Answer, answer};
 use crate::attempt_log;
 use crate::bus::Incoming;
 use crate::cx::Cx;
@@ -16,12 +17,15 @@ use crate::outcome::{Ambiguous, Failure, Verdict};
 use crate::redact::for_log;
 use crate::store::dead_letters::{self, Letter, Reason};
 use crate::store::deliveries::{self, Effect, FailedAttempt, Granted, Settlement};
-use crate::store::{StoreError, Tx};
+use crate::store::{StoreError, Tx, pauses};
 
 /// A message put back by a stopping process is taken up by the next one after this.
 const HAND_BACK: Duration = Duration::from_millis(100);
 /// Asked for a little late, so that the database's clock agrees that it is due.
 const MARGIN: Duration = Duration::from_millis(20);
+
+/// Who has paused a handler that fails with [`Verdict::Pause`].
+const PAUSED_ITSELF: &str = "the handler itself";
 
 const CUT_OFF: &str = "the handler was cut off, since its lease could not be renewed: the database was away or busy for \
     longer than a lease lasts, or, on SQLite, the handler itself kept a transaction open for so long";
@@ -41,6 +45,11 @@ impl Executor {
             Ended::Failed(failure) => {
                 abandon(cx).await;
                 self.failed(incoming, claim, &failure).await;
+            }
+            Ended::Unresolved(failure) => {
+                abandon(cx).await;
+                self.dead_letter(incoming, claim, Reason::UnknownEffect, &failure)
+                    .await;
             }
             Ended::Lost => {
                 // If the lease is somebody else's by now, the fence says so. If the database was only slow to renew it,
@@ -82,11 +91,24 @@ impl Executor {
             if let Some(letter) = incoming.headers.get(headers::REPLAY) {
                 dead_letters::replayed(&mut tx, letter).await?;
             }
-            self.finish(tx, claim, Settlement::Done { result: None }).await
+            self.finish(
+                tx,
+                claim,
+                Settlement::Done {
+                    result: cx.result.as_deref(),
+                },
+            )
+            .await
         };
         match committed.await {
             Ok(Settled::Committed) => {
                 self.count("done");
+                answer(
+                    incoming,
+                    self.handler.policy().id,
+                    Answer::Done(cx.result.as_deref()),
+                )
+                .await;
                 self.confirm_ack(incoming).await;
             }
             Ok(Settled::Fenced) => self.count_fenced(),
@@ -107,8 +129,14 @@ impl Executor {
         let last = claim.attempts >= i64::from(policy.retry.max_attempts);
         match failure.verdict {
             Verdict::Retry { .. } if last => {
-                self.dead_letter(incoming, claim, Reason::Exhausted, failure)
-                    .await;
+                let asked_in_vain =
+                    policy.ambiguous == Some(Ambiguous::Reconcile) && claim.unresolved_effect.is_some();
+                let reason = if asked_in_vain {
+                    Reason::UnknownEffect
+                } else {
+                    Reason::Exhausted
+                };
+                self.dead_letter(incoming, claim, reason, failure).await;
             }
             Verdict::Retry { after } => {
                 self.retry(incoming, claim, failure, after, inherited(claim))
@@ -127,6 +155,11 @@ impl Executor {
                     .await;
             }
             Verdict::Discard => self.discard(incoming, claim).await,
+            Verdict::Pause(rest) => self.pause(incoming, claim, failure, rest).await,
+            // The last attempt, too: what is asked before the next one is no attempt.
+            Verdict::Ambiguous if policy.ambiguous == Some(Ambiguous::Reconcile) => {
+                self.retry(incoming, claim, failure, None, Effect::Unknown).await;
+            }
             Verdict::Ambiguous if policy.ambiguous == Some(Ambiguous::Resend) && !last => {
                 self.retry(incoming, claim, failure, None, Effect::Unknown).await;
             }
@@ -165,6 +198,30 @@ impl Executor {
         .await;
     }
 
+    /// The message goes back as it came, and the handler rests in every process, by the same transaction.
+    async fn pause(&self, incoming: &Incoming, claim: &Granted, failure: &Failure, rest: Duration) {
+        let handler = self.handler.policy().id;
+        let released = Settlement::Released {
+            after: rest,
+            effect: inherited(claim),
+        };
+        let committed = async {
+            let mut tx = self.store.begin().await?;
+            pauses::pause(&mut tx, handler, Some(rest), PAUSED_ITSELF, &failure.error).await?;
+            self.finish(tx, claim, released).await
+        };
+        match committed.await {
+            Ok(Settled::Committed) => {
+                self.valve.close(Some(rest));
+                self.count("pause");
+                tracing::warn!(handler, ?rest, error = %for_log(&failure.error), "a handler has paused itself");
+                incoming.receipt.nak(rest + MARGIN).await;
+            }
+            Ok(Settled::Fenced) => self.count_fenced(),
+            Err(error) => self.unsettled(&error),
+        }
+    }
+
     /// Back into the queue: the row says when it is due, the broker is told to bring it then.
     async fn put_back(
         &self,
@@ -196,6 +253,7 @@ impl Executor {
         match committed.await {
             Ok(Settled::Committed) => {
                 self.count("discarded");
+                answer(incoming, self.handler.policy().id, Answer::Discarded).await;
                 self.confirm_ack(incoming).await;
             }
             Ok(Settled::Fenced) => self.count_fenced(),
@@ -248,6 +306,7 @@ impl Executor {
             Ok(Settled::Committed) => {
                 counter!(names::DEAD_LETTERS, "handler" => handler, "reason" => reason.as_str()).increment(1);
                 self.count("dead");
+                answer(incoming, handler, Answer::Dead(&failure.error)).await;
                 incoming.receipt.term(reason.as_str()).await;
             }
             Ok(Settled::Fenced) => self.count_fenced(),
@@ -310,7 +369,7 @@ impl Executor {
 }
 
 /// Rolls back now what the handler had begun.
-async fn abandon(mut cx: Cx<'_>) {
+pub(crate) async fn abandon(mut cx: Cx<'_>) {
     if let Some(tx) = cx.tx.take()
         && let Err(error) = tx.rollback().await
     {

@@ -1,9 +1,11 @@
 //! What a handler promises to be: its id, its key, its patience. The derive writes these; so can you.
 
 use std::fmt;
+use std::iter;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use crate::handler::{Ask, Reconcile, ask};
 use crate::key::Key;
 use crate::message::Message;
 use crate::outcome::Ambiguous;
@@ -39,6 +41,7 @@ const MAX_ID_LEN: usize = 64;
 pub struct Spec<M> {
     pub(crate) policy: Policy,
     pub(crate) key: Option<fn(&M) -> Key>,
+    pub(crate) reconcile: Option<Ask<M>>,
     message: PhantomData<fn(M)>,
 }
 
@@ -46,6 +49,8 @@ pub struct Spec<M> {
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(crate) id: &'static str,
+    /// What it was called before.
+    pub(crate) aliases: &'static [&'static str],
     pub(crate) ttl: Duration,
     pub(crate) retry: Backoff,
     pub(crate) timeout: Duration,
@@ -61,6 +66,11 @@ pub enum SpecError {
         "handler id `{0}`: use 1 to {MAX_ID_LEN} letters, digits, `-` and `_`, since it names a durable consumer"
     )]
     Id(&'static str),
+    /// The policy is to ask, and there is nobody to ask.
+    #[error(
+        "handler `{0}`: `Ambiguous::Reconcile` doesn't say whom to ask; use `.reconcile::<YourHandler>()` in its place"
+    )]
+    NobodyToAsk(&'static str),
     /// A duplicate could arrive after its ledger row is forgotten.
     #[error(
         "handler `{id}`: the dedupe ttl of {} is shorter than its retries can take, {}; \
@@ -99,6 +109,7 @@ impl<M: Message> Spec<M> {
         Self {
             policy: Policy {
                 id,
+                aliases: &[],
                 ttl: DEFAULT_TTL,
                 retry: Backoff::DEFAULT,
                 timeout: DEFAULT_TIMEOUT,
@@ -106,6 +117,7 @@ impl<M: Message> Spec<M> {
                 ambiguous: None,
             },
             key: None,
+            reconcile: None,
             message: PhantomData,
         }
     }
@@ -143,10 +155,27 @@ impl<M: Message> Spec<M> {
         self
     }
 
-    /// What to do about an effect outside SQL whose outcome was lost. Without it, such messages are held.
+    /// What to do about an effect outside SQL whose outcome was lost. Without it, such messages are held. For
+    /// [`Ambiguous::Reconcile`], use [`reconcile`](Self::reconcile).
     #[must_use]
     pub const fn ambiguous(mut self, policy: Ambiguous) -> Self {
         self.policy.ambiguous = Some(policy);
+        self
+    }
+
+    /// Asks the handler itself, which is an `H`, whether an effect whose outcome was lost has happened.
+    #[must_use]
+    pub const fn reconcile<H: Reconcile<M>>(mut self) -> Self {
+        self.policy.ambiguous = Some(Ambiguous::Reconcile);
+        self.reconcile = Some(ask::<M, H>);
+        self
+    }
+
+    /// The ids that the handler had before. What is under way for them is this handler's: it goes on with their durable
+    /// consumer if there is one, and finds their ledger rows and dead letters.
+    #[must_use]
+    pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.policy.aliases = aliases;
         self
     }
 
@@ -155,11 +184,19 @@ impl<M: Message> Spec<M> {
     /// # Errors
     /// Names the field, its value, and what would be right.
     pub fn check(&self) -> Result<(), SpecError> {
+        if self.policy.ambiguous == Some(Ambiguous::Reconcile) && self.reconcile.is_none() {
+            return Err(SpecError::NobodyToAsk(self.policy.id));
+        }
         self.policy.check()
     }
 }
 
 impl Policy {
+    /// The id, then those it had before.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        iter::once(self.id).chain(self.aliases.iter().copied())
+    }
+
     pub(crate) fn check(&self) -> Result<(), SpecError> {
         let id = self.id;
         let wrong = |field, value: String, right| {
@@ -170,9 +207,11 @@ impl Policy {
                 right,
             })
         };
-        let named = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if id.is_empty() || id.len() > MAX_ID_LEN || !id.chars().all(named) {
-            return Err(SpecError::Id(id));
+        for name in self.names() {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if name.is_empty() || name.len() > MAX_ID_LEN || !name.chars().all(allowed) {
+                return Err(SpecError::Id(name));
+            }
         }
         if self.retry.max_attempts == 0 {
             return wrong(
@@ -227,6 +266,7 @@ mod tests {
     fn policy() -> Policy {
         Policy {
             id: "h",
+            aliases: &[],
             ttl: DEFAULT_TTL,
             retry: Backoff::DEFAULT,
             timeout: DEFAULT_TIMEOUT,

@@ -18,7 +18,7 @@ pub struct StreamSpec {
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longer than any outage that people sleep through, and than the dedupe ttl that handlers have by default.
-const KEEP: Duration = Duration::from_secs(14 * DAY.as_secs());
+pub(crate) const KEEP: Duration = Duration::from_secs(14 * DAY.as_secs());
 /// Dead letters are kept longest; the SQL table keeps them until a person has dealt with them.
 const KEEP_DEAD: Duration = Duration::from_secs(90 * DAY.as_secs());
 

@@ -21,6 +21,7 @@ const KEYS: &[&str] = &[
     "timeout",
     "concurrency",
     "ambiguous",
+    "aliases",
 ];
 /// As in the framework's `Spec`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,6 +34,7 @@ struct Declared {
     timeout: Once<Duration>,
     concurrency: Once<u16>,
     ambiguous: Once<Ident>,
+    aliases: Once<Vec<LitStr>>,
 }
 
 struct Idempotent {
@@ -65,6 +67,9 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         return mistakes.or(TokenStream::new());
     };
     check_horizon(&declared, &mut mistakes);
+    if let Some(aliases) = &declared.aliases.value {
+        check_aliases(id, aliases, &mut mistakes);
+    }
     let spec = spec(&declared, on, id);
     let checks = checks(input, on, &declared);
     let name = &input.ident;
@@ -91,6 +96,7 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
         timeout: Once::new("timeout"),
         concurrency: Once::new("concurrency"),
         ambiguous: Once::new("ambiguous"),
+        aliases: Once::new("aliases"),
     };
     attributes::each(&input.attrs, "handler", mistakes, |meta, mistakes| {
         if meta.path.is_ident("on") {
@@ -116,19 +122,62 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
             declared.concurrency.set(&meta, concurrency, mistakes);
         } else if meta.path.is_ident("ambiguous") {
             let policy: Ident = meta.value()?.parse()?;
-            if policy != "Resend" && policy != "Hold" {
+            if !["Resend", "Hold", "Reconcile"]
+                .iter()
+                .any(|known| policy == known)
+            {
                 mistakes.at(
                     &policy,
-                    "an effect whose outcome was lost is either sent again or held: `Resend` or `Hold`",
+                    "an effect whose outcome was lost is sent again, held, or looked for: `Resend`, `Hold` or `Reconcile`",
                 );
             }
             declared.ambiguous.set(&meta, policy, mistakes);
+        } else if meta.path.is_ident("aliases") {
+            let aliases = aliases(&meta, mistakes)?;
+            declared.aliases.set(&meta, aliases, mistakes);
         } else {
             return attributes::unknown(&meta, KEYS, mistakes);
         }
         Ok(())
     });
     declared
+}
+
+/// `aliases = ["old-id", …]`.
+fn aliases(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<Vec<LitStr>> {
+    let list: ExprArray = meta.value()?.parse()?;
+    let mut aliases = Vec::new();
+    for alias in &list.elems {
+        match alias {
+            Expr::Lit(syn::ExprLit {
+                lit: syn::Lit::Str(text),
+                ..
+            }) => {
+                check_id(text, mistakes);
+                aliases.push(text.clone());
+            }
+            other => mistakes.at(
+                other,
+                "an alias is an id that the handler had before, in double quotes",
+            ),
+        }
+    }
+    Ok(aliases)
+}
+
+/// An alias is another id than the handler's, and than every other alias.
+fn check_aliases(id: &LitStr, aliases: &[LitStr], mistakes: &mut Mistakes) {
+    let mut names = vec![id.value()];
+    for alias in aliases {
+        let name = alias.value();
+        if names.contains(&name) {
+            mistakes.at(
+                alias,
+                format!("`{name}` is named before: an alias is an id that the handler no longer has"),
+            );
+        }
+        names.push(name);
+    }
 }
 
 fn check_id(text: &LitStr, mistakes: &mut Mistakes) {
@@ -327,12 +376,22 @@ fn spec(declared: &Declared, on: &Type, id: &LitStr) -> TokenStream {
         .concurrency
         .value
         .map(|concurrency| quote!(.concurrency(#concurrency)));
-    let ambiguous = declared
-        .ambiguous
+    let ambiguous = declared.ambiguous.value.as_ref().map(|policy| {
+        if policy == "Reconcile" {
+            // Spanned, so that a handler that can't be asked is told so at the word that promises it.
+            quote_spanned!(policy.span()=> .reconcile::<Self>())
+        } else {
+            quote!(.ambiguous(::postroom::Ambiguous::#policy))
+        }
+    });
+    let aliases = declared
+        .aliases
         .value
         .as_ref()
-        .map(|policy| quote!(.ambiguous(::postroom::Ambiguous::#policy)));
-    quote!(::postroom::Spec::new(#id) #idempotent #retry #timeout #concurrency #ambiguous)
+        .map(|aliases| quote!(.aliases(&[#(#aliases),*])));
+    // The message is named where a bound on it may fail, so that the compiler can name it, too.
+    let named = ambiguous.as_ref().map(|_| quote!(::<#on>));
+    quote!(::postroom::Spec #named::new(#id) #idempotent #retry #timeout #concurrency #ambiguous #aliases)
 }
 
 /// That the type handles what it says, and that it has a policy if its errors can be ambiguous: errors of the compiler's
@@ -350,7 +409,7 @@ fn checks(input: &DeriveInput, on: &Type, declared: &Declared) -> TokenStream {
     } else {
         quote_spanned! {on.span()=> assert!(
             !can_be_ambiguous::<#name>(),
-            "its error can be ambiguous: choose `ambiguous = Resend` or `ambiguous = Hold` in #[handler(...)]",
+            "its error can be ambiguous: choose `ambiguous = Resend`, `Hold` or `Reconcile` in #[handler(...)]",
         );}
     };
     quote_spanned! {on.span()=>

@@ -1,9 +1,11 @@
 //! `#[derive(HandlerError)]`.
 
+use std::time::Duration;
+
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::meta::ParseNestedMeta;
-use syn::{Attribute, Data, DeriveInput, Fields, Variant};
+use syn::{Attribute, Data, DeriveInput, Fields, LitStr, Variant};
 
 use crate::attributes::{self, Mistakes, string};
 use crate::duration;
@@ -11,6 +13,7 @@ use crate::duration;
 const KEYS: &[&str] = &[
     "retry",
     "snooze",
+    "pause",
     "dead_letter",
     "discard",
     "ambiguous",
@@ -127,7 +130,7 @@ fn says(variant: &Variant, mistakes: &mut Mistakes) -> Option<Says> {
             &variant.ident,
             format!(
                 "say what becomes of a message that fails with `{}`: `#[on(retry)]`, `#[on(snooze = \"1m\")]`, \
-                 `#[on(dead_letter)]`, `#[on(discard)]`, `#[on(ambiguous)]` or `#[on(inherit)]`",
+                 `#[on(pause = \"5m\")]`, `#[on(dead_letter)]`, `#[on(discard)]`, `#[on(ambiguous)]` or `#[on(inherit)]`",
                 variant.ident
             ),
         );
@@ -153,6 +156,10 @@ fn verdict(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<O
         let text = string(meta)?;
         let pause = duration::tokens(mistakes.keep(duration::parse(&text)).unwrap_or_default());
         plain(quote!(::postroom::Verdict::Snooze(#pause)))
+    } else if meta.path.is_ident("pause") {
+        let text = string(meta)?;
+        let rest = duration::tokens(mistakes.keep(rest(&text)).unwrap_or_default());
+        plain(quote!(::postroom::Verdict::Pause(#rest)))
     } else if meta.path.is_ident("dead_letter") {
         plain(quote!(::postroom::Verdict::DeadLetter))
     } else if meta.path.is_ident("discard") {
@@ -168,6 +175,17 @@ fn verdict(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<O
         attributes::unknown(meta, KEYS, mistakes)?;
         None
     })
+}
+
+fn rest(text: &LitStr) -> syn::Result<Duration> {
+    let rest = duration::parse(text)?;
+    if rest.is_zero() {
+        return Err(syn::Error::new(
+            text.span(),
+            "a pause of no time is none: say how long the handler rests, such as \"5m\"",
+        ));
+    }
+    Ok(rest)
 }
 
 /// `retry` or `retry(after = "5m")`.

@@ -23,7 +23,8 @@ use syn::{DeriveInput, parse_macro_input};
 
 /// Implements `postroom::Message`.
 ///
-/// `#[message(subject = "noun.verb", id = "noun.verb.v1")]` on the type; `#[message(incidental)]` on fields that two
+/// `#[message(subject = "noun.verb", id = "noun.verb.v1")]` on the type, with `upcast_from = OlderVersion` where there is
+/// `impl From<OlderVersion>` for it; `#[message(incidental)]` on fields that two
 /// copies of one message may differ in.
 #[proc_macro_derive(Message, attributes(message))]
 pub fn derive_message(input: TokenStream) -> TokenStream {
@@ -42,7 +43,9 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 ///     idempotent(key = [user_id, to.address], ttl = "7d"), fields of the message; default: each stored message once
 ///     retry(max = 8, backoff = "2s..15m"),                 attempts in all, first and longest wait
 ///     timeout = "30s", concurrency = 8,
-///     ambiguous = Resend,                                  or Hold; required where the error type can be ambiguous
+///     ambiguous = Resend,                                  or Hold or Reconcile; required where the error type can be
+///                                                          ambiguous; Reconcile needs `impl Reconcile<Welcome>`
+///     aliases = ["welcome-mail"],                          ids that the handler had before
 /// )]
 /// ```
 #[proc_macro_derive(Handler, attributes(handler))]
@@ -55,8 +58,8 @@ pub fn derive_handler(input: TokenStream) -> TokenStream {
 
 /// Implements `postroom::HandlerError`: what each variant means for the message.
 ///
-/// `#[on(retry)]`, `#[on(retry(after = "5m"))]`, `#[on(snooze = "1m")]`, `#[on(dead_letter)]`, `#[on(discard)]`,
-/// `#[on(ambiguous)]`, or `#[on(inherit)]` for a variant that wraps another `HandlerError`.
+/// `#[on(retry)]`, `#[on(retry(after = "5m"))]`, `#[on(snooze = "1m")]`, `#[on(pause = "5m")]`,
+/// `#[on(dead_letter)]`, `#[on(discard)]`, `#[on(ambiguous)]`, or `#[on(inherit)]` for a variant that wraps another `HandlerError`.
 #[proc_macro_derive(HandlerError, attributes(on))]
 pub fn derive_handler_error(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

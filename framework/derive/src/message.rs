@@ -1,18 +1,20 @@
 //! `#[derive(Message)]`.
 
 use proc_macro2::TokenStream;
-use quote::quote;
-use syn::{Attribute, Data, DeriveInput, LitStr};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Attribute, Data, DeriveInput, Ident, LitStr, Type};
 
 use crate::attributes::{self, Mistakes, Once, string};
 
-const KEYS: &[&str] = &["subject", "id"];
+const KEYS: &[&str] = &["subject", "id", "upcast_from"];
 const FIELD_KEYS: &[&str] = &["incidental"];
 
 pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let mut mistakes = Mistakes::default();
     let mut subject = Once::new("subject");
     let mut id = Once::new("id");
+    let mut older = Once::new("upcast_from");
     attributes::each(&input.attrs, "message", &mut mistakes, |meta, mistakes| {
         if meta.path.is_ident("subject") {
             if let Some(text) = mistakes.keep(string(&meta)) {
@@ -24,6 +26,9 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
                 check_id(&text, mistakes);
                 id.set(&meta, text, mistakes);
             }
+        } else if meta.path.is_ident("upcast_from") {
+            let version: Type = meta.value()?.parse()?;
+            older.set(&meta, version, mistakes);
         } else {
             return attributes::unknown(&meta, KEYS, mistakes);
         }
@@ -45,14 +50,59 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let (subject, id) = (subject.value, id.value);
+    let (upcast, checks) = match &older.value {
+        Some(older) => (upcast(older), version_checks(input, older)),
+        None => (TokenStream::new(), TokenStream::new()),
+    };
     mistakes.or(quote! {
         #[automatically_derived]
         impl #generics ::postroom::Message for #name #arguments #bounds {
             const SUBJECT: &'static str = #subject;
             const ID: &'static str = #id;
             const INCIDENTAL: &'static [&'static str] = &[#(#incidental),*];
+            #upcast
         }
+        #checks
     })
+}
+
+/// The older version, and through it those before.
+fn upcast(older: &Type) -> TokenStream {
+    // The type's own span: where `From` is missing, it is underlined.
+    quote_spanned! {older.span()=>
+        fn versions() -> ::std::vec::Vec<::postroom::Version> {
+            let mut versions = ::std::vec![::postroom::Version::of::<Self>()];
+            versions.extend(<#older as ::postroom::Message>::versions());
+            versions
+        }
+
+        fn upcast(id: &str, payload: &[u8]) -> ::core::option::Option<::postroom::message::Read<Self>> {
+            ::postroom::message::read_as::<#older, Self>(id, payload)
+        }
+    }
+}
+
+/// A version of another subject would never arrive, and one with the same id could not be told from this.
+fn version_checks(input: &DeriveInput, older: &Type) -> TokenStream {
+    let name = &input.ident;
+    if !input.generics.params.is_empty() {
+        return TokenStream::new();
+    }
+    let name = Ident::new(&name.to_string(), older.span());
+    quote_spanned! {older.span()=>
+        const _: () = {
+            use ::postroom::Message as M;
+            use ::postroom::message::same_text as same;
+            assert!(
+                same(<#older as M>::SUBJECT, <#name as M>::SUBJECT),
+                "an older version has the subject of the newer one: a consumer takes one subject",
+            );
+            assert!(
+                !same(<#older as M>::ID, <#name as M>::ID),
+                "an older version has an id of its own, such as \"inbox.new.v1\" where this is \"inbox.new.v2\"",
+            );
+        };
+    }
 }
 
 fn check_subject(text: &LitStr, mistakes: &mut Mistakes) {

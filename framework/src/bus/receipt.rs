@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_nats::Client;
 use bytes::Bytes;
 
-use super::CONFIRM_TIMEOUT;
+use super::{CONFIRM_TIMEOUT, written};
+use crate::headers::Headers;
 
 /// No broker counts nanoseconds beyond 292 years, and a clock that was set back must not hold a message for as long.
 const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
@@ -36,14 +37,22 @@ impl Receipt {
         if lost!(BeforeNak) {
             return;
         }
-        let delay = delay.clamp(Duration::from_millis(1), LONGEST_DELAY);
-        self.tell(format!("-NAK {{\"delay\":{}}}", delay.as_nanos()))
-            .await;
+        self.tell(not_before(delay)).await;
     }
 
     /// Still at it.
     pub(crate) async fn progress(&self) {
         self.tell("+WPI".to_owned()).await;
+    }
+
+    /// A word to somebody else than the broker, in no stream.
+    pub(crate) async fn publish(&self, to: &str, headers: &Headers, payload: &str) {
+        let sent =
+            self.client
+                .publish_with_headers(to.to_owned(), written(headers), payload.to_owned().into());
+        if let Err(error) = sent.await {
+            tracing::debug!(%error, "an answer was not sent; its requester has to ask again");
+        }
     }
 
     /// Never again, and why.
@@ -60,5 +69,26 @@ impl Receipt {
         if let Err(error) = self.client.publish(self.reply.clone(), verdict.into()).await {
             tracing::debug!(%error, "a verdict did not reach the broker; the message will come again");
         }
+    }
+}
+
+fn not_before(delay: Duration) -> String {
+    let delay = delay.clamp(Duration::from_millis(1), LONGEST_DELAY);
+    format!("-NAK {{\"delay\":{}}}", delay.as_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nak_always_has_a_delay_and_never_a_long_one() {
+        let check = |delay, nanos: u64| {
+            assert_eq!(not_before(delay), format!("-NAK {{\"delay\":{nanos}}}"));
+        };
+        check(Duration::ZERO, 1_000_000);
+        check(Duration::from_secs(2), 2_000_000_000);
+        check(LONGEST_DELAY, 3_600_000_000_000);
+        check(LONGEST_DELAY + Duration::from_nanos(1), 3_600_000_000_000);
     }
 }

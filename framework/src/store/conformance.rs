@@ -68,6 +68,7 @@ macro_rules! on_both {
     };
 }
 
+mod handlers;
 mod letters;
 mod schedules;
 

@@ -326,6 +326,17 @@ pub(crate) async fn revive(tx: &mut Tx, scope: &str, key: &str) -> Result<(), St
     Ok(())
 }
 
+const ADOPT: &str = "\
+UPDATE deliveries SET scope = $1 WHERE scope = $2 AND key = $3
+  AND NOT EXISTS (SELECT 1 FROM deliveries WHERE scope = $1 AND key = $3)";
+
+/// Makes the row that the handler had under the name `alias` its own. A process that still works under that name finds
+/// its lease lost.
+pub(crate) async fn adopt(tx: &mut Tx, scope: &str, alias: &str, key: &Key) -> Result<(), StoreError> {
+    execute!(tx, ADOPT, scope, alias, key.as_str())?;
+    Ok(())
+}
+
 /// Bounded, so that a purge never holds the writer for long.
 const PURGE: &str = "\
 DELETE FROM deliveries WHERE (scope, key) IN (

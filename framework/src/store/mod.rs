@@ -13,6 +13,7 @@ mod handoff;
 pub mod leases;
 mod open;
 pub mod outbox;
+pub mod pauses;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod rehearsal;
 mod rows;

@@ -181,6 +181,6 @@ async fn begin(settings: Settings, build: &Build) -> crate::Result<(Running, Sta
     let app = build(App::connect(settings).await?);
     let owner = app.store().owner().as_str().to_owned();
     let running = app.start().await?;
-    let consumers = running.consumers().to_vec();
+    let consumers = running.consumers();
     Ok((running, Started { owner, consumers }))
 }

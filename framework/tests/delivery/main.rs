@@ -9,14 +9,18 @@
 
 mod cases;
 mod probe;
+mod says;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod start;
 mod timely;
 mod traces;
 mod trouble;
 mod world;
 
 use cases::*;
+use says::*;
+use start::*;
 use timely::*;
 use traces::*;
 use trouble::*;
@@ -70,4 +74,12 @@ everywhere![
     a_trace_goes_on_in_what_a_handler_publishes_and_in_its_letter,
     a_message_without_a_trace_begins_one_that_outlives_its_death,
     a_letter_tells_what_each_attempt_logged,
+    a_request_and_its_copy_are_given_one_result,
+    a_handler_that_pauses_itself_rests_and_then_goes_on,
+    a_paused_handler_takes_nothing_in_any_process_until_it_is_resumed,
+    a_handler_that_can_look_up_a_lost_effect_is_asked,
+    older_versions_are_read_and_unknown_ones_are_letters,
+    a_renamed_handler_goes_on_where_the_old_one_stopped,
+    what_on_the_broker_can_outlive_the_ledger_is_refused_by_name,
+    what_comes_back_after_the_ledger_has_forgotten_it_is_a_letter,
 ];

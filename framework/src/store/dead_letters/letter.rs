@@ -35,6 +35,8 @@ pub enum Reason {
     KeyReused,
     /// An effect outside SQL began, its outcome was lost, and the handler's policy is to hold it for a person.
     UnknownEffect,
+    /// It came back when the ledger had forgotten it, so it may have been handled before.
+    Forgotten,
 }
 
 impl Reason {
@@ -48,6 +50,7 @@ impl Reason {
             Self::Poison => "poison",
             Self::KeyReused => "key_reused",
             Self::UnknownEffect => "unknown_effect",
+            Self::Forgotten => "forgotten",
         }
     }
 }
