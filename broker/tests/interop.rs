@@ -96,11 +96,7 @@ async fn streams_refuse_what_is_not_done() {
     let directory = TempDir::new().unwrap();
     let broker = start(&directory).await;
     let client = async_nats::connect(broker.client_url()).await.unwrap();
-    for (field, value, named) in [
-        ("mirror", json!({"name": "M"}), "mirror"),
-        ("sources", json!([{"name": "M"}]), "sources"),
-        ("compression", json!("s2"), "compression"),
-    ] {
+    for (field, value, named) in [("compression", json!("s2"), "compression")] {
         refused(
             &client,
             "STREAM.CREATE.S",

@@ -16,7 +16,7 @@ use super::api_error::{self, ApiError};
 use super::config::StreamConfig;
 use super::handle::{Snapshot, StreamHandle};
 use super::info::StreamInfo;
-use super::stream::{Command, StreamRequest};
+use super::stream::{Command, FollowRequest, StreamRequest};
 use super::{Shared, json};
 use crate::protocol::info::API_LEVEL;
 use crate::router::{Message, Wakes};
@@ -35,6 +35,11 @@ pub enum Call {
         subject: Bytes,
         header_len: usize,
         body: Bytes,
+    },
+    /// A stream asks the one it copies from for what comes next.
+    Follow {
+        origin: String,
+        request: Box<FollowRequest>,
     },
 }
 
@@ -99,6 +104,12 @@ pub fn run(shared: &Weak<Shared>, inbox: &super::inbox::Inbox<Call>) {
         };
         for call in batch.drain(..) {
             match call {
+                // One that is not there, or not yet, is asked again.
+                Call::Follow { origin, request } => {
+                    if let Some(origin) = shared.find(&origin) {
+                        origin.inbox().push(Command::Follow(request), 0);
+                    }
+                }
                 Call::Request(request) => shared.answer(&request),
                 Call::Publish {
                     subject,
@@ -267,18 +278,21 @@ impl Shared {
             }
         };
         let (done, result) = sync_channel(1);
+        let (is_registered, registered) = sync_channel(0);
         let filters = config.filters();
         send(
             &handle,
             StreamRequest::Update {
                 config: Box::new(config),
                 done,
+                registered,
             },
             call,
         );
         if result.recv() == Ok(true) {
             self.set_interest(&handle, &filters);
         }
+        drop(is_registered);
     }
 
     fn check_update(&self, name: &str, body: &[u8]) -> Result<(StreamHandle, StreamConfig), ApiError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::clock::Now;
+use super::config::origin::SubjectTransform;
 use super::config::{ConsumerConfig, StreamConfig, with_server_metadata};
 use super::consumer::{Consumer, Pair};
 use super::json;
@@ -21,7 +22,30 @@ pub struct StreamInfo {
     pub state: StreamState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<OriginState>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<OriginState>,
     pub ts: String,
+}
+
+/// How far a stream that is copied from has been followed.
+#[derive(Debug, Clone, Serialize)]
+pub struct OriginState {
+    pub name: String,
+    pub lag: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    pub seq: Seq,
+    /// Nanoseconds since it was last heard of; -1 if never.
+    pub active: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub filter_subject: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subject_transforms: Vec<SubjectTransform>,
+}
+
+fn is_none(seq: &Seq) -> bool {
+    *seq == 0
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -156,6 +180,8 @@ impl StreamInfo {
             created: json::time(created),
             state,
             cluster: None,
+            mirror: None,
+            sources: Vec::new(),
             ts: json::time(now.wall),
         }
     }

@@ -28,6 +28,14 @@ pub fn with_lines(block: &[u8], lines: &str) -> Vec<u8> {
     [open, lines.as_bytes(), b"\r\n"].concat()
 }
 
+/// The block without the lines whose name starts with one of `prefixes`.
+pub fn without(block: &[u8], prefixes: &[&[u8]]) -> Vec<u8> {
+    let kept = block
+        .split_inclusive(|&byte| byte == b'\n')
+        .filter(|line| !prefixes.iter().any(|prefix| line.starts_with(prefix)));
+    kept.collect::<Vec<_>>().concat()
+}
+
 /// The block with another value in its first line named `name`.
 pub fn replace(block: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(block.len() + value.len());
@@ -81,6 +89,13 @@ mod tests {
         check("NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\nA: b\r\n");
         check("NATS/1.0\r\n", "NATS/1.0\r\n");
         check("N", "N");
+    }
+
+    #[test]
+    fn without_some() {
+        let block = b"NATS/1.0\r\nA-1: 1\r\nB: 1\r\nA-2: 2\r\n\r\n";
+        assert_eq!(without(block, &[b"A-"]), b"NATS/1.0\r\nB: 1\r\n\r\n");
+        assert_eq!(without(b"", &[b"A-"]), b"");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! 8 ConsumerGone   consumer u32
 //! 9 StreamState    first_seq u64, last_seq u64                  at the head of each segment
 //! 10 MessageIds    (seq u64, time i64, len u16, id) …           dedupe ids whose message's segment is gone
+//! 11 Origins        JSON                                       how far each source was copied
 //! ```
 
 use bytes::Buf;
@@ -54,6 +55,9 @@ pub enum Record<'a> {
         last_seq: Seq,
     },
     MessageIds(Vec<MessageId<'a>>),
+    Origins {
+        json: &'a [u8],
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +104,7 @@ impl Record<'_> {
             Record::ConsumerGone { .. } => 8,
             Record::StreamState { .. } => 9,
             Record::MessageIds(_) => 10,
+            Record::Origins { .. } => 11,
         }
     }
 
@@ -127,6 +132,7 @@ impl Record<'_> {
             }
             Record::ConsumerGone { consumer } => out.extend_from_slice(&consumer.to_le_bytes()),
             Record::StreamState { first_seq, last_seq } => put_seqs(out, &[*first_seq, *last_seq]),
+            Record::Origins { json } => out.extend_from_slice(json),
             Record::MessageIds(ids) => {
                 for MessageId { seq, time, id } in ids {
                     out.extend_from_slice(&seq.to_le_bytes());
@@ -176,6 +182,7 @@ impl Record<'_> {
                 }
             }
             10 => Record::MessageIds(get_message_ids(body)?),
+            11 => Record::Origins { json: body },
             _ => return None,
         })
     }
@@ -310,6 +317,7 @@ mod tests {
             first_seq: 3,
             last_seq: 2,
         });
+        check(Record::Origins { json: b"{}" });
         check(Record::MessageIds(vec![
             MessageId {
                 seq: 1,

@@ -121,6 +121,18 @@ impl StreamStore {
         // Times never go back within a stream, so that messages can be found by time.
         let time = time.max(self.index.last_time());
         let seq = self.index.last_seq() + 1;
+        self.append_copy(seq, time, subject, headers, payload)
+    }
+
+    /// Appends a message with the sequence and time that it has elsewhere; both may only grow.
+    pub fn append_copy(
+        &mut self,
+        seq: Seq,
+        time: Nanos,
+        subject: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Result<Seq, StoreError> {
         let message = StoredMessage {
             seq,
             time,

@@ -8,6 +8,7 @@ pub(crate) mod core;
 pub(crate) mod direct;
 pub(crate) mod jetstream;
 pub(crate) mod limits;
+pub(crate) mod origins;
 pub(crate) mod protocol;
 pub(crate) mod raw;
 pub(crate) mod restart;

@@ -20,6 +20,8 @@ pub(crate) async fn check(program: &str, store: &Path) {
     let server = Server::start(program, store, None);
     after(&server.url()).await;
     memory_after(&server.url()).await;
+    // Those that `origins::check` left behind in the same store.
+    super::origins::check_restarted(server.address);
     assert!(server.terminate());
 }
 

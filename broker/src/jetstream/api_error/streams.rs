@@ -7,6 +7,7 @@ use super::{ApiError, fixed, worded};
 pub const REPLICAS_NEGATIVE: ApiError = fixed(400, 10133, "replicas count cannot be negative");
 pub const TTL_INVALID: ApiError = fixed(400, 10165, "invalid per-message TTL");
 pub const TTL_DISABLED: ApiError = fixed(400, 10166, "per-message TTL is disabled");
+pub const SOURCE_HEADER: ApiError = fixed(400, 10227, "message stream source header is not allowed");
 pub const SEALED: ApiError = fixed(400, 10109, "invalid operation on sealed stream");
 pub const MIRROR_WITH_SOURCES: ApiError =
     fixed(400, 10031, "stream mirrors can not also contain other sources");

@@ -184,6 +184,9 @@ impl StreamConfig {
     }
 
     fn check_origins(&self) -> Result<(), ApiError> {
+        let mut origins = self.mirror.iter().chain(&self.sources);
+        let copies_itself = origins.any(|origin| origin.name == self.name);
+        refuse_if(copies_itself, "stream can not copy from itself")?;
         for (at, source) in self.sources.iter().enumerate() {
             if self.mirror.is_some() {
                 return Err(errors::MIRROR_WITH_SOURCES);
@@ -234,9 +237,8 @@ impl StreamConfig {
             "cancel deny message deletes",
         )?;
         check(self.deny_purge && !next.deny_purge, "cancel deny purge")?;
-        if self.mirror.is_some() && self.mirror != next.mirror
-            || self.mirror.is_none() && next.mirror.is_some()
-        {
+        // A mirror may be set free, but not become one or another's.
+        if next.mirror.is_some() && self.mirror != next.mirror {
             return Err(errors::MIRROR_NOT_UPDATABLE);
         }
         check(

@@ -7,8 +7,6 @@ impl StreamConfig {
     pub(super) fn refuse_unfinished(&self) -> Result<(), ApiError> {
         let features = [
             (self.compression == Compression::S2, "compression"),
-            (self.mirror.is_some(), "mirror"),
-            (!self.sources.is_empty(), "sources"),
             (self.allow_msg_counter, "allow_msg_counter"),
             (self.allow_atomic, "allow_atomic"),
             (self.allow_msg_schedules, "allow_msg_schedules"),

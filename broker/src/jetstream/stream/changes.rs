@@ -73,6 +73,7 @@ impl Stream {
         self.handle.set_allows_direct(config.allow_direct);
         self.transforms = Transforms::of(&config);
         self.config = config;
+        self.reset_origins();
         self.sweep_unneeded();
         // Limits that are tighter now apply to every subject, not only to those stored to next.
         let all = Filter::parse(b">");

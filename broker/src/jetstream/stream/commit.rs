@@ -206,7 +206,8 @@ impl Stream {
             .values()
             .map(|consumer| (consumer.id, consumer.to_json()))
             .collect();
-        let mut records = Vec::new();
+        let positions = self.positions_record();
+        let mut records: Vec<Record<'_>> = positions.iter().map(|json| Record::Origins { json }).collect();
         for (consumer, (definition, progress)) in &state {
             records.push(Record::Consumer {
                 consumer: *consumer,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::Stream;
+use super::publish::Stamp;
 use crate::jetstream::clock::Now;
 use crate::jetstream::go_duration;
 use crate::protocol::headers;
@@ -131,8 +132,12 @@ impl Stream {
         let ttl = go_duration::format(self.config.subject_delete_marker_ttl.unsigned_abs());
         let lines = format!("Nats-Marker-Reason: MaxAge\r\nNats-TTL: {ttl}\r\nNats-Rollup: sub\r\n");
         let block = headers::with_lines(&[], &lines);
+        let stamp = Stamp {
+            time: now.wall,
+            seq: None,
+        };
         // The roll-up is for those who follow the stream; here it would only do what is done next anyway.
-        if let Err(error) = self.keep(subject, &block, &[], now) {
+        if let Err(error) = self.keep(subject, &block, &[], stamp) {
             tracing::debug!(stream = self.config.name, error = %error.description, "no marker stored");
         }
     }

@@ -10,7 +10,9 @@ mod commit;
 mod consumers;
 mod direct;
 mod expiry;
+mod followers;
 mod messages;
+mod origins;
 mod publish;
 mod requests;
 mod restore;
@@ -35,11 +37,14 @@ use crate::config::SyncPolicy;
 use crate::router::{Router, Wakes};
 use crate::store::folder::Folder;
 use crate::store::record::ConsumerId;
-use crate::store::{Nanos, Record, Seq, StreamStore};
+use crate::store::{Loaded, Nanos, Record, Seq, StreamStore};
 use crate::subject::Filter;
 use changes::Transforms;
 use commit::{Reply, Republished};
 use expiry::Expiry;
+pub use followers::FollowRequest;
+use followers::Follower;
+use origins::Origin;
 pub use requests::StreamRequest;
 pub use restore::{StreamMeta, open};
 
@@ -77,6 +82,14 @@ pub enum Command {
         consumer: String,
         subject: Bytes,
     },
+    /// Another stream copies from this one.
+    Follow(Box<FollowRequest>),
+    /// The answer to that: what comes next, and how many more there are.
+    Followed {
+        key: String,
+        messages: Vec<Loaded>,
+        left: u64,
+    },
     Describe(SyncSender<StreamInfo>),
 }
 
@@ -113,6 +126,8 @@ pub struct Stream {
     replies: Vec<Reply>,
     /// What is to be published once more when it is durable.
     republished: Vec<Republished>,
+    origins: Vec<Origin>,
+    followers: Vec<Follower>,
     /// Somebody is promised that what was written so far is durable.
     sync_owed: bool,
     /// When what nobody waits for is to be synced all the same.
@@ -144,6 +159,8 @@ impl Stream {
             self.enforce_limits(now);
             self.commit(now);
             self.deliver(now);
+            self.answer_followers();
+            self.ask_origins(now);
             self.make_room();
             self.wakes.flush();
             handle.show(self.snapshot());
@@ -195,6 +212,8 @@ impl Stream {
                     consumer.on_flow_control(&subject);
                 }
             }
+            Command::Follow(request) => self.follow(*request),
+            Command::Followed { key, messages, left } => self.take_copies(&key, messages, left, now),
             // A caller that went away needs no answer.
             Command::Describe(answer) => drop(answer.send(self.describe())),
         }
@@ -278,7 +297,7 @@ impl Stream {
 
     fn wake_at(&self) -> Option<u64> {
         let consumers = self.consumers.values().filter_map(Consumer::wake_at).min();
-        [consumers, self.sync_by, self.next_expires_at()]
+        [consumers, self.sync_by, self.next_expires_at(), self.asks_at()]
             .into_iter()
             .flatten()
             .min()

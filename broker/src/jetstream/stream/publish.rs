@@ -5,12 +5,13 @@ use bytes::Bytes;
 use super::Stream;
 use super::commit::{Reply, Republished};
 use super::expiry::{TTL, Ttl};
+use super::origins::SOURCE;
 use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
 use crate::jetstream::config::Discard;
 use crate::jetstream::json;
 use crate::protocol::headers;
-use crate::store::{Seq, frame, record};
+use crate::store::{Nanos, Seq, frame, record};
 
 /// Ids are stored with a two-byte length, and nobody needs longer ones.
 const MESSAGE_ID_MAX: usize = 4096;
@@ -18,6 +19,13 @@ const MESSAGE_ID_MAX: usize = 4096;
 const SUBJECT_MAX: usize = u16::MAX as usize;
 /// What one record of the log can hold besides the subject.
 const BODY_MAX: usize = frame::BODY_MAX - record::MESSAGE_OVERHEAD - SUBJECT_MAX;
+
+/// What a message is stored as; without a sequence it gets the next one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp {
+    pub time: Nanos,
+    pub seq: Option<Seq>,
+}
 
 /// What becomes of a message that is not refused.
 enum Verdict {
@@ -86,6 +94,24 @@ impl Stream {
         Ok(Verdict::Store)
     }
 
+    /// A message from a source: what it demanded there was settled there.
+    pub(super) fn store_copy(
+        &mut self,
+        subject: &Bytes,
+        block: &[u8],
+        payload: &[u8],
+        now: Now,
+    ) -> Result<(), ApiError> {
+        let id = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty());
+        if self.config.duplicate_window > 0 && id.is_some_and(|id| self.dedupe.find(id).is_some()) {
+            return Ok(());
+        }
+        if self.config.discard == Discard::New {
+            self.check_room(subject, block.len(), payload.len())?;
+        }
+        self.store(subject, block, payload, now).map(|_| ())
+    }
+
     /// The first message with the same id, if this is a duplicate.
     fn check_headers(&mut self, subject: &[u8], block: &[u8], now: Now) -> Result<Option<Seq>, ApiError> {
         refuse_unsupported(block)?;
@@ -102,9 +128,14 @@ impl Stream {
             }
             self.dedupe
                 .expire(now.wall.saturating_sub(self.config.duplicate_window));
-            if let Some(seq) = self.dedupe.find(id) {
+            if self.config.duplicate_window > 0
+                && let Some(seq) = self.dedupe.find(id)
+            {
                 return Ok(Some(seq));
             }
+        }
+        if !self.config.sources.is_empty() && headers::value(block, SOURCE).is_some() {
+            return Err(api_error::SOURCE_HEADER);
         }
         self.check_expectations(subject, block)?;
         if let Some(text) = headers::value(block, TTL).filter(|text| !text.is_empty()) {
@@ -176,7 +207,11 @@ impl Stream {
 
     /// Stores the message, and does what its headers say about others.
     fn store(&mut self, subject: &Bytes, block: &[u8], payload: &[u8], now: Now) -> Result<Seq, ApiError> {
-        let seq = self.keep(subject, block, payload, now)?;
+        let stamp = Stamp {
+            time: now.wall,
+            seq: None,
+        };
+        let seq = self.keep(subject, block, payload, stamp)?;
         match headers::value(block, b"Nats-Rollup") {
             Some(b"sub") => self.roll_up(Some(subject), seq),
             Some(b"all") => self.roll_up(None, seq),
@@ -191,25 +226,28 @@ impl Stream {
         subject: &Bytes,
         block: &[u8],
         payload: &[u8],
-        now: Now,
+        stamp: Stamp,
     ) -> Result<Seq, ApiError> {
         let id = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty());
         if self.is_of_no_interest(subject) {
             self.sync_owed = true;
-            let passed = self.pass_over(id, now.wall);
+            let passed = self.pass_over(id, stamp.time);
             return passed.map_err(|error| api_error::store_failed(error.to_string()));
         }
         let segment = self.store.active_segment();
         let before = self.store.index().last_of_subject(subject).unwrap_or(0);
-        let stored = self.store.append_message(now.wall, subject, block, payload);
+        let stored = match stamp.seq {
+            Some(seq) => self.store.append_copy(seq, stamp.time, subject, block, payload),
+            None => self.store.append_message(stamp.time, subject, block, payload),
+        };
         let seq = stored.map_err(|error| api_error::store_failed(error.to_string()))?;
         self.sync_owed = true;
         self.republish(subject, block, payload, seq, before);
         for consumer in self.consumers.values_mut() {
             consumer.on_stored(subject);
         }
-        if let Some(id) = id {
-            self.dedupe.insert(id, seq, now.wall, segment);
+        if let Some(id) = id.filter(|_| self.config.duplicate_window > 0) {
+            self.dedupe.insert(id, seq, stamp.time, segment);
         }
         self.dedupe.set_last_id(id);
         if self.config.max_msgs_per_subject > 0 {

@@ -1,7 +1,7 @@
 //! API requests about one stream, answered by its own thread.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +31,8 @@ pub enum StreamRequest {
     Update {
         config: Box<StreamConfig>,
         done: SyncSender<bool>,
+        /// Ends when the stream's new subjects lead to it: nobody is told of them before.
+        registered: Receiver<()>,
     },
     /// `done` is told once nothing of the stream is left.
     Delete {
@@ -149,10 +151,17 @@ impl Stream {
                 let outcome = self.info(body);
                 self.answer(reply, "stream_info", &outcome, false);
             }
-            StreamRequest::Update { config, done } => {
+            StreamRequest::Update {
+                config,
+                done,
+                registered,
+            } => {
                 let outcome = self.update(*config);
                 // The registry waits for this; if it is gone there is nobody to tell.
                 let _ = done.send(outcome.is_ok());
+                if outcome.is_ok() {
+                    let _ = registered.recv();
+                }
                 self.answer(reply, "stream_update", &outcome, true);
             }
             StreamRequest::Delete { done } => {
@@ -198,10 +207,17 @@ impl Stream {
 
     pub(super) fn describe(&self) -> StreamInfo {
         let state = StreamState::of(self.store.index(), self.store.damage(), self.consumers.len());
-        let mut info = StreamInfo::of(&self.config, self.created, state, self.around.clock.now());
+        let now = self.around.clock.now();
+        let mut info = StreamInfo::of(&self.config, self.created, state, now);
         info.cluster = Some(Cluster {
             leader: self.around.server_name.to_string(),
         });
+        let mut origins = self.origin_states(now);
+        if self.config.mirror.is_some() {
+            info.mirror = origins.pop();
+        } else {
+            info.sources = origins;
+        }
         info
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::changes::Transforms;
 use super::consumers::Definition;
 use super::expiry::{Expiry, Ttl};
+use super::origins::{self, Positions};
 use super::{Stream, Surroundings};
 use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::consumer::{Consumer, Progress};
@@ -38,6 +39,8 @@ struct Gathered {
     next_consumer: ConsumerId,
     dedupe: Dedupe,
     expiry: Expiry,
+    /// How far each source was copied, if the stream has any.
+    positions: Option<Positions>,
 }
 
 impl StreamMeta {
@@ -82,6 +85,11 @@ impl Gathered {
     fn on_record(&mut self, record: &Record<'_>, segment: u64) {
         match record {
             Record::Message(message) => self.on_message(message, segment),
+            Record::Origins { json } => {
+                if let (Some(positions), Ok(known)) = (&mut self.positions, serde_json::from_slice(json)) {
+                    *positions = known;
+                }
+            }
             Record::MessageIds(ids) => {
                 for MessageId { seq, time, id } in ids {
                     self.dedupe.insert(id, *seq, *time, segment);
@@ -135,32 +143,45 @@ impl Gathered {
             self.dedupe.insert(id, message.seq, message.time, segment);
         }
         self.dedupe.set_last_id(id);
+        if let Some(positions) = &mut self.positions
+            && let Some((key, seq)) = origins::parse_header(message.headers)
+        {
+            positions.insert(key, seq);
+        }
         if let Some(ttl) = Ttl::of(message.headers) {
             self.expiry.note(message.seq, message.time, ttl);
         }
     }
 }
 
-/// Opens the stream in `folder` and says in the log what recovery found.
-pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, StreamHandle), StoreError> {
-    let meta = StreamMeta::read(&*folder)?;
-    let accounting = match meta.config.storage {
+/// Reads the log in `folder`, and says in ours what recovery found.
+fn read_log(folder: &Arc<dyn Folder>, config: &StreamConfig) -> Result<(StreamStore, Gathered), StoreError> {
+    let accounting = match config.storage {
         Storage::File => Accounting::File,
         Storage::Memory => Accounting::Memory,
     };
-    let mut gathered = Gathered::default();
-    let (mut store, recovery) =
-        StreamStore::open(Arc::clone(&folder), accounting, &mut |record, segment| {
-            gathered.on_record(record, segment);
-        })?;
-    report(&meta.config.name, &*folder, &recovery);
-    if !meta.config.allow_msg_ttl {
+    let mut gathered = Gathered {
+        positions: (!config.sources.is_empty()).then(Positions::new),
+        ..Gathered::default()
+    };
+    let (mut store, recovery) = StreamStore::open(Arc::clone(folder), accounting, &mut |record, segment| {
+        gathered.on_record(record, segment);
+    })?;
+    report(&config.name, &**folder, &recovery);
+    if !config.allow_msg_ttl {
         gathered.expiry = Expiry::default();
     }
-    if store.index().last_seq() == 0 && meta.config.first_seq > 1 {
-        store.trim(meta.config.first_seq, |_, _| {})?;
+    if store.index().last_seq() == 0 && config.first_seq > 1 {
+        store.trim(config.first_seq, |_, _| {})?;
         store.sync()?;
     }
+    Ok((store, gathered))
+}
+
+/// Opens the stream in `folder`.
+pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, StreamHandle), StoreError> {
+    let meta = StreamMeta::read(&*folder)?;
+    let (store, mut gathered) = read_log(&folder, &meta.config)?;
     let now = around.clock.now();
     let handle = StreamHandle::new(&meta.config.name);
     let mut consumers = BTreeMap::new();
@@ -175,6 +196,8 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
     gathered
         .dedupe
         .expire(now.wall.saturating_sub(meta.config.duplicate_window));
+    let positions = gathered.positions.unwrap_or_default();
+    let origins = origins::of(&meta.config, store.index().last_seq(), &positions);
     let mut stream = Stream {
         visible: store.index().last_seq(),
         handle: handle.clone(),
@@ -185,6 +208,8 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
         config: meta.config,
         dedupe: gathered.dedupe,
         expiry: gathered.expiry,
+        origins,
+        followers: Vec::new(),
         next_consumer: gathered.next_consumer,
         replies: Vec::new(),
         republished: Vec::new(),
