@@ -211,6 +211,12 @@ pub struct Send {
     pub to: Mailbox,
     pub subject: String,
     pub text: String,
+    /// The same in HTML, for clients that show it; the text stays for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<String>,
+    /// An https:// URL that takes a POST and asks no question: one click in the mail client unsubscribes (RFC 8058).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsubscribe: Option<String>,
     #[serde(default)]
     pub in_reply_to: Option<String>,
     #[serde(default)]

@@ -38,6 +38,8 @@ pub fn compose(mail: &NewMail, reply: &Reply, id: String, by: Composed<'_>) -> R
         to: to.clone(),
         subject: subject(&mail.subject),
         text: with_quote(&reply.text, mail),
+        html: None,
+        unsubscribe: None,
         in_reply_to: thread.in_reply_to,
         references: thread.references,
         message_id: message_id(&id, domain),

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
-use lettre::message::{Body, Mailbox as LettreMailbox, Message, SinglePart};
+use lettre::message::{Body, Mailbox as LettreMailbox, Message, MultiPart, MultiPartKind, SinglePart};
+use sha2::{Digest, Sha256};
 
 use crate::messages::{Mailbox, Send};
 
@@ -26,6 +27,8 @@ pub enum MessageError {
     BadAddress { field: &'static str, address: String },
     #[error("{field} is not a message id: {id:?}")]
     BadId { field: &'static str, id: String },
+    #[error("{field} is no https:// URL: {url:?}")]
+    BadUrl { field: &'static str, url: String },
     #[error("date {0} cannot be written in a header")]
     BadDate(Timestamp),
     #[error("the mail could not be built: {0}")]
@@ -71,9 +74,27 @@ pub fn build(send: &Send) -> Result<Outgoing, MessageError> {
             .raw_header(marker("Auto-Submitted", "auto-replied"))
             .raw_header(marker("X-Auto-Response-Suppress", "All"));
     }
-    let message = builder
-        .singlepart(text_part(&send.text))
-        .map_err(|error| MessageError::Build(error.to_string()))?;
+    if let Some(url) = &send.unsubscribe {
+        builder = builder
+            .raw_header(marker(
+                "List-Unsubscribe",
+                &format!("<{}>", https("unsubscribe", url)?),
+            ))
+            .raw_header(marker("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"));
+    }
+    let text = part(ContentType::TEXT_PLAIN, &send.text);
+    let built = match &send.html {
+        None => builder.singlepart(text),
+        Some(html) => builder.multipart(
+            MultiPart::builder()
+                .kind(MultiPartKind::Alternative)
+                .boundary(boundary(send, html))
+                .singlepart(text)
+                // The last one is what a client prefers (RFC 2046 section 5.1.4).
+                .singlepart(part(ContentType::TEXT_HTML, html)),
+        ),
+    };
+    let message = built.map_err(|error| MessageError::Build(error.to_string()))?;
     Ok(Outgoing {
         // RFC 3834 section 3.3: automatic replies carry the null return path, so that nothing answers them.
         sender: (!send.auto_submitted).then_some(from.email),
@@ -134,7 +155,37 @@ fn marker(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
-fn text_part(text: &str) -> SinglePart {
+fn https<'a>(field: &'static str, url: &'a str) -> Result<&'a str, MessageError> {
+    header(field, url)?;
+    let is_url = url.len() <= MAX_LINE - 2 - "List-Unsubscribe: ".len()
+        && url
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'<' && b != b'>')
+        && url
+            .parse::<hyper::Uri>()
+            .is_ok_and(|url| url.scheme_str() == Some("https") && url.host().is_some());
+    match is_url {
+        true => Ok(url),
+        false => Err(MessageError::BadUrl {
+            field,
+            url: url.chars().take(100).collect(),
+        }),
+    }
+}
+
+/// The same for the same payload, and nothing that its own text could hold: it is a hash of that text.
+fn boundary(send: &Send, html: &str) -> String {
+    let mut hash = Sha256::new();
+    for text in [&send.message_id, &send.text, html] {
+        hash.update(text.len().to_le_bytes());
+        hash.update(text);
+    }
+    let digest = hash.finalize();
+    let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
+    format!("=_{}", hex.collect::<String>())
+}
+
+fn part(kind: ContentType, text: &str) -> SinglePart {
     let text = normalised(text);
     let plain = text.lines().all(|line| line.len() <= COMFORTABLE_LINE)
         && text
@@ -147,7 +198,7 @@ fn text_part(text: &str) -> SinglePart {
     };
     // Quoted-printable holds anything, and what was just checked fits seven bits, so the fallback is never taken.
     let body = Body::new_with_encoding(text, encoding).unwrap_or_else(Body::new);
-    SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body)
+    SinglePart::builder().header(kind).body(body)
 }
 
 /// CRLF, CR and LF all become CRLF, and the last line ends with one.
@@ -201,6 +252,8 @@ mod tests {
             to: Mailbox::bare("ada@example.org"),
             subject: "Re: Café".into(),
             text: "Hello\n.\nBye\r\n".into(),
+            html: None,
+            unsubscribe: None,
             in_reply_to: Some("1@example.org".into()),
             references: vec!["0@example.org".into(), "1@example.org".into()],
             message_id: "m@example.test".into(),
@@ -229,6 +282,72 @@ mod tests {
         }
         assert!(mail.bytes.is_ascii());
         assert_eq!(build(&send()).unwrap(), mail, "the same payload, the same bytes");
+    }
+
+    #[test]
+    fn html_stands_beside_the_text() {
+        let newsletter = Send {
+            html: Some("<p>Caf\u{e9} <b>opens</b></p>\n.\n".into()),
+            unsubscribe: Some("https://shop.example/u?id=1".into()),
+            auto_submitted: false,
+            ..send()
+        };
+        let mail = build(&newsletter).unwrap();
+        assert_eq!(
+            build(&newsletter).unwrap(),
+            mail,
+            "the same payload, the same bytes"
+        );
+        let text = String::from_utf8(mail.bytes.clone()).unwrap();
+        assert!(
+            text.contains("List-Unsubscribe: <https://shop.example/u?id=1>\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"),
+            "{text}"
+        );
+        let parsed = mail_parser::MessageParser::default().parse(&mail.bytes).unwrap();
+        assert_eq!(parsed.body_text(0).unwrap(), "Hello\r\n.\r\nBye\r\n");
+        assert_eq!(
+            parsed.body_html(0).unwrap().trim_end(),
+            "<p>Caf\u{e9} <b>opens</b></p>\r\n."
+        );
+        let other = build(&Send {
+            html: Some("<p>other</p>".into()),
+            ..send()
+        });
+        let boundary = |mail: &Outgoing| {
+            let text = String::from_utf8(mail.bytes.clone()).unwrap();
+            text.split_once("boundary=\"").unwrap().1[..34].to_owned()
+        };
+        assert_ne!(boundary(&mail), boundary(&other.unwrap()));
+    }
+
+    #[test]
+    fn unsubscribing_takes_an_https_url() {
+        for url in [
+            "http://shop.example/u",
+            "mailto:a@b",
+            "https://",
+            "https://a b/",
+            "https://a/>,<x",
+            "",
+        ] {
+            let wrong = Send {
+                unsubscribe: Some(url.into()),
+                ..send()
+            };
+            let field = "unsubscribe";
+            assert_eq!(
+                build(&wrong),
+                Err(MessageError::BadUrl {
+                    field,
+                    url: url.into()
+                }),
+                "{url:?}"
+            );
+        }
     }
 
     #[test]
@@ -300,6 +419,9 @@ mod tests {
         check("message_id", &|s, evil| s.message_id = evil.into());
         check("in_reply_to", &|s, evil| s.in_reply_to = Some(evil.into()));
         check("references", &|s, evil| s.references.push(evil.into()));
+        check("unsubscribe", &|s, evil| {
+            s.unsubscribe = Some(format!("https://{evil}"));
+        });
     }
 
     #[test]

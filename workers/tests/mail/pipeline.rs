@@ -35,6 +35,8 @@ pub(crate) fn send(id: &str, to: &str) -> Send {
         to: Mailbox::bare(to),
         subject: "Hello".into(),
         text: "Hello".into(),
+        html: None,
+        unsubscribe: None,
         in_reply_to: None,
         references: vec![],
         message_id: format!("{id}@example.test"),

@@ -21,6 +21,8 @@ fn mail(to: &str, text: &str) -> Outgoing {
         to: Mailbox::bare(to),
         subject: "Grüße".into(),
         text: text.into(),
+        html: None,
+        unsubscribe: None,
         in_reply_to: None,
         references: vec![],
         message_id: format!("{}@example.test", to.replace(['@', 'ö'], ".")),
