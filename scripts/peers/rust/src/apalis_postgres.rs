@@ -1,0 +1,56 @@
+//! apalis on Postgres.
+
+use std::time::Instant;
+
+use apalis::layers::WorkerBuilderExt;
+use apalis::prelude::*;
+use apalis_postgres::{Config, PostgresStorage};
+use sqlx::postgres::PgPoolOptions;
+
+use crate::count::{self, Parcel};
+use crate::{Failed, Speed, Task};
+
+const CHUNK: usize = 500;
+const DONE: &str = "SELECT COUNT(*) FROM apalis.jobs WHERE status = 'Done'";
+
+pub async fn measure(task: &Task) -> Result<Speed, Failed> {
+    let pool = PgPoolOptions::new().max_connections(16).connect(&task.url).await?;
+    PostgresStorage::setup(&pool).await?;
+    let config = Config::default().queue("bench").batch_size(task.concurrency);
+    let mut backend = PostgresStorage::new(&pool).with_config(config);
+
+    let began = Instant::now();
+    let parcels: Vec<_> = Parcel::many(task.messages).collect();
+    for chunk in parcels.chunks(CHUNK) {
+        backend.push_bulk(chunk.to_vec()).await?;
+    }
+    let publish_s = began.elapsed().as_secs_f64();
+
+    let began = Instant::now();
+    let worker = WorkerBuilder::new("bench")
+        .backend(backend)
+        .concurrency(task.concurrency)
+        .build(handle);
+    let mut running = tokio::spawn(worker.run());
+    let settled = count::drained(async || {
+        let done: i64 = sqlx::query_scalar(DONE).fetch_one(&pool).await?;
+        Ok(done == task.messages as i64)
+    });
+    tokio::select! {
+        settled = settled => settled?,
+        ended = &mut running => return Err(format!("the worker ended: {ended:?}").into()),
+    }
+    let drain_s = began.elapsed().as_secs_f64();
+    running.abort();
+    Ok(Speed {
+        peer: "apalis-postgres 1.0.0",
+        settings: format!("batch_size {0}, concurrency {0}", task.concurrency),
+        publish_s,
+        drain_s,
+    })
+}
+
+async fn handle(parcel: Parcel) -> Result<(), BoxDynError> {
+    count::handle(parcel.number).await;
+    Ok(())
+}
