@@ -9,11 +9,13 @@ const LOOK_CLOSELY = 2;
 const STUCK = 60_000; // ms without movement, after which waiting does not mend it
 
 const text = { type: "string" };
-const { values } = parseArgs({ options: { url: text, messages: text, handler: text, concurrency: text } });
+const { values } = parseArgs({ options: { url: text, messages: text, handler: text, concurrency: text, settings: text } });
 
 export const url = values.url;
 export const messages = Number(values.messages);
 export const concurrency = Number(values.concurrency);
+// With what its documentation offers for speed; or with its defaults, but for the concurrency.
+export const isTuned = values.settings === "tuned";
 const work = values.handler === "1ms" ? () => sleep(1) : () => undefined;
 const parcels = new Uint32Array(messages);
 let handled = 0;

@@ -53,7 +53,10 @@ pub async fn measure(task: &Task) -> Result<Speed, Failed> {
     running.abort();
     Ok(Speed {
         peer: "apalis-nats 0.1.0",
-        settings: format!("pull consumer, max_ack_pending {0}, concurrency {0}", task.concurrency),
+        settings: format!(
+            "pull consumer, max_ack_pending {0}, concurrency {0}",
+            task.concurrency
+        ),
         publish_s,
         drain_s,
     })

@@ -14,9 +14,22 @@ const CHUNK: usize = 500;
 const DONE: &str = "SELECT COUNT(*) FROM apalis.jobs WHERE status = 'Done'";
 
 pub async fn measure(task: &Task) -> Result<Speed, Failed> {
-    let pool = PgPoolOptions::new().max_connections(16).connect(&task.url).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(16)
+        .connect(&task.url)
+        .await?;
     PostgresStorage::setup(&pool).await?;
-    let config = Config::default().queue("bench").batch_size(task.concurrency);
+    let defaults = Config::default().queue("bench");
+    let config = if task.is_tuned {
+        // As large as all that may be under way: the smallest number of transactions that it can do with.
+        defaults.batch_size(task.concurrency)
+    } else {
+        defaults
+    };
+    let settings = format!(
+        "batch_size {}, concurrency {}",
+        config.batch_size, task.concurrency
+    );
     let mut backend = PostgresStorage::new(&pool).with_config(config);
 
     let began = Instant::now();
@@ -44,7 +57,7 @@ pub async fn measure(task: &Task) -> Result<Speed, Failed> {
     running.abort();
     Ok(Speed {
         peer: "apalis-postgres 1.0.0",
-        settings: format!("batch_size {0}, concurrency {0}", task.concurrency),
+        settings,
         publish_s,
         drain_s,
     })

@@ -21,10 +21,22 @@ pub async fn measure(task: &Task) -> Result<Speed, Failed> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full);
-    let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(4)
+        .connect_with(options)
+        .await?;
     SqliteStorage::migrations().run(&pool).await?;
-    // A batch as large as all that may be under way: the smallest number of transactions that it can do with.
-    let config = Config::default().queue("bench").batch_size(task.concurrency);
+    let defaults = Config::default().queue("bench");
+    let config = if task.is_tuned {
+        // As large as all that may be under way: the smallest number of transactions that it can do with.
+        defaults.batch_size(task.concurrency)
+    } else {
+        defaults
+    };
+    let settings = format!(
+        "batch_size {}, concurrency {}",
+        config.batch_size, task.concurrency
+    );
     let mut backend = SqliteStorage::new(&pool).with_config(config);
 
     let began = Instant::now();
@@ -52,7 +64,7 @@ pub async fn measure(task: &Task) -> Result<Speed, Failed> {
     running.abort();
     Ok(Speed {
         peer: "apalis-sqlite 1.0.0",
-        settings: format!("synchronous=FULL, WAL, batch_size {0}, concurrency {0}", task.concurrency),
+        settings: format!("synchronous=FULL, WAL, {settings}"),
         publish_s,
         drain_s,
     })

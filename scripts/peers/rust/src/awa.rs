@@ -1,4 +1,4 @@
-//! awa, with the settings of its own throughput benchmark: no deadline, which is its short path.
+//! awa; tuned with the settings of its own throughput benchmark: no deadline, which is its short path.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,10 @@ const QUEUE: &str = "bench";
 const CHUNK: usize = 500;
 
 pub async fn measure(task: &Task) -> Result<Speed, Failed> {
-    let pool = PgPoolOptions::new().max_connections(20).connect(&task.url).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(20)
+        .connect(&task.url)
+        .await?;
     awa::migrations::run(&pool).await?;
     let store = QueueStorage::new(QueueStorageConfig::default())?;
 
@@ -30,12 +33,15 @@ pub async fn measure(task: &Task) -> Result<Speed, Failed> {
     let publish_s = began.elapsed().as_secs_f64();
 
     let began = Instant::now();
-    let config = QueueConfig {
+    let mut config = QueueConfig {
         max_workers: u32::try_from(task.concurrency)?,
-        poll_interval: Duration::from_millis(50),
-        deadline_duration: Duration::ZERO,
         ..QueueConfig::default()
     };
+    if task.is_tuned {
+        config.poll_interval = Duration::from_millis(50);
+        config.deadline_duration = Duration::ZERO;
+    }
+    let deadline = config.deadline_duration;
     let client = Client::builder(pool.clone())
         .queue(QUEUE, config)
         .register::<Parcel, _, _>(|parcel, _| async move {
@@ -53,7 +59,10 @@ pub async fn measure(task: &Task) -> Result<Speed, Failed> {
     client.shutdown(Duration::from_secs(5)).await;
     Ok(Speed {
         peer: "awa 0.6.9",
-        settings: format!("queue storage, no deadline, max_workers {}", task.concurrency),
+        settings: format!(
+            "queue storage, deadline {deadline:?}, max_workers {}",
+            task.concurrency
+        ),
         publish_s,
         drain_s,
     })

@@ -1,5 +1,5 @@
 //! One job queue of somebody else's, measured once: `bench-peer PEER --url URL --messages N --handler noop|1ms
-//! --concurrency C`. All jobs are enqueued first, then drained; one JSON line tells how fast, and what was lost.
+//! --concurrency C --settings plain|tuned`. All jobs are enqueued first, then drained; one JSON line tells how fast, and what was lost.
 
 mod apalis_nats;
 mod apalis_postgres;
@@ -20,6 +20,8 @@ pub struct Task {
     pub url: String,
     pub messages: usize,
     pub concurrency: usize,
+    /// With what its documentation offers for speed; or with its defaults, but for the concurrency.
+    pub is_tuned: bool,
 }
 
 /// What it gives back.
@@ -58,6 +60,11 @@ async fn run() -> Result<String, Failed> {
         url: flag("--url")?,
         messages: flag("--messages")?.parse()?,
         concurrency: flag("--concurrency")?.parse()?,
+        is_tuned: match flag("--settings")?.as_str() {
+            "plain" => false,
+            "tuned" => true,
+            other => return Err(format!("--settings {other}: give plain or tuned").into()),
+        },
     };
     let work = match flag("--handler")?.as_str() {
         "noop" => Work::Noop,
