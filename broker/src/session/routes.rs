@@ -50,7 +50,8 @@ impl Routes {
             self.known.clear();
             self.generation = generation;
         }
-        if subject.starts_with(b"_INBOX.") || subject.starts_with(b"$JS.ACK.") {
+        // Where JetStream's own subjects lead changes as consumers come and go, which no generation tells.
+        if subject.starts_with(b"_INBOX.") || subject.starts_with(b"$JS.") {
             fill(&mut self.once, &self.router, self.jetstream.as_ref(), subject);
             return &self.once;
         }

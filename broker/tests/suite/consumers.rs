@@ -28,6 +28,7 @@ pub(crate) fn check(address: SocketAddr) {
     overflow(&mut raw);
     prioritized(&mut raw);
     pinned(&mut raw);
+    late_consumers(&mut raw);
     refusals(&mut raw);
     raw.api("STREAM.DELETE.MORE", &Value::Null);
 }
@@ -361,6 +362,18 @@ fn pinned(raw: &mut Raw) {
     pull(raw, "PIN", "b", &json!({"batch": 1, "group": "A"}));
     assert_ne!(raw.message().header("Nats-Pin-Id"), Some(id.as_str()));
     drop_consumer(raw, "PIN");
+}
+
+/// Who asked in vain before a consumer was there is heard once it is.
+fn late_consumers(raw: &mut Raw) {
+    for name in ["LATER", "LATER"] {
+        pull(raw, name, "l", &json!({"batch": 1}));
+        assert_eq!(raw.message().status(), "503");
+        make(raw, name, &json!({}));
+        pull(raw, name, "l", &json!({"batch": 1}));
+        assert_eq!(place(&raw.message()), [1, 1, 1, 5]);
+        drop_consumer(raw, name);
+    }
 }
 
 fn refusals(raw: &mut Raw) {
