@@ -102,6 +102,42 @@ mod striking {
         InsideForget,
     ];
 
+    impl Edge {
+        /// Whether the database may refuse there, or its answer be lost.
+        #[must_use]
+        pub const fn asks_the_database(self) -> bool {
+            self.is_inside_a_transaction() || matches!(self, Self::AfterCommitBeforeAck | Self::BeforeRenewal)
+        }
+
+        /// Whether a word to or from the broker may be lost there.
+        #[must_use]
+        pub const fn tells_the_broker(self) -> bool {
+            matches!(
+                self,
+                Self::BeforeAck
+                    | Self::AfterAck
+                    | Self::BeforeNak
+                    | Self::BeforeTerm
+                    | Self::AfterPublishBeforeForget
+            )
+        }
+
+        /// Whether a transaction with writes is open there. Who stands still in one can't be overtaken: the database has
+        /// the others wait.
+        #[must_use]
+        pub const fn is_inside_a_transaction(self) -> bool {
+            matches!(
+                self,
+                Self::InsideClaim
+                    | Self::InsideEffectBegun
+                    | Self::InsideBurial
+                    | Self::InsideSettle
+                    | Self::InsideRenewal
+                    | Self::InsideForget
+            )
+        }
+    }
+
     /// What goes wrong.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Fault {
@@ -113,6 +149,8 @@ mod striking {
         Lose,
         /// The process stands still, as after `SIGSTOP`, until it is let go on.
         Stall,
+        /// The task stands still while another message is delivered; the process goes on.
+        Hold,
     }
 
     /// What is to go wrong in one process, and what has.
@@ -122,6 +160,7 @@ mod striking {
         moved: Condvar,
         /// Tells the process's own thread that it is dead.
         pub(crate) killed: Notify,
+        released: Notify,
     }
 
     #[derive(Debug, Default)]
@@ -130,6 +169,7 @@ mod striking {
         passed: BTreeSet<Edge>,
         is_dead: bool,
         stalled: bool,
+        held: bool,
         /// How much time has passed for everybody else while the process stood still.
         missed: Duration,
     }
@@ -155,6 +195,10 @@ mod striking {
             Some(Fault::Stall) => {
                 let missed = faults.stand_still();
                 tokio::time::advance(missed).await;
+                Ok(())
+            }
+            Some(Fault::Hold) => {
+                faults.released.notified().await;
                 Ok(())
             }
         }
@@ -203,6 +247,16 @@ mod striking {
             self.killed.notify_one();
         }
 
+        pub(crate) fn is_held(&self) -> bool {
+            self.locked().held
+        }
+
+        pub(crate) fn release(&self) {
+            if std::mem::replace(&mut self.locked().held, false) {
+                self.released.notify_one();
+            }
+        }
+
         pub(crate) fn miss(&self, time: Duration) {
             self.locked().missed += time;
         }
@@ -230,6 +284,7 @@ mod striking {
                     self.killed.notify_one();
                 }
                 Fault::Stall => state.stalled = true,
+                Fault::Hold => state.held = true,
                 Fault::Refuse | Fault::Lose => {}
             }
             Some(fault)

@@ -15,11 +15,29 @@ use crate::edge::Fault;
 #[must_use = "nothing is delivered before it is awaited"]
 pub struct Delivery<'a> {
     kit: &'a Kit,
-    subject: &'static str,
-    id: &'static str,
-    payload: Bytes,
+    message: Bare,
     copies: usize,
     faults: Vec<(Edge, Fault)>,
+    interludes: Vec<Bare>,
+}
+
+/// A message as it goes to the broker.
+pub(super) struct Bare {
+    pub(super) subject: &'static str,
+    pub(super) id: &'static str,
+    pub(super) payload: Bytes,
+}
+
+impl Bare {
+    fn of<M: Message>(message: &M) -> Self {
+        let payload = serde_json::to_vec(message)
+            .unwrap_or_else(|error| panic!("the message {} can't be written as JSON: {error}", M::ID));
+        Self {
+            subject: M::SUBJECT,
+            id: M::ID,
+            payload: payload.into(),
+        }
+    }
 }
 
 /// What a delivery has been through.
@@ -31,15 +49,12 @@ pub struct Outcome {
 
 impl<'a> Delivery<'a> {
     pub(super) fn of<M: Message>(kit: &'a Kit, message: &M) -> Self {
-        let payload = serde_json::to_vec(message)
-            .unwrap_or_else(|error| panic!("the message {} can't be written as JSON: {error}", M::ID));
         Self {
             kit,
-            subject: M::SUBJECT,
-            id: M::ID,
-            payload: payload.into(),
+            message: Bare::of(message),
             copies: 1,
             faults: Vec::new(),
+            interludes: Vec::new(),
         }
     }
 
@@ -75,6 +90,12 @@ impl<'a> Delivery<'a> {
         self.fault(edge, Fault::Stall)
     }
 
+    /// While the worker is at `edge`, `other` is delivered: a copy of the message itself, or one that overtakes it.
+    pub fn meanwhile_at<M: Message>(mut self, edge: Edge, other: &M) -> Self {
+        self.interludes.push(Bare::of(other));
+        self.fault(edge, Fault::Hold)
+    }
+
     fn fault(mut self, edge: Edge, fault: Fault) -> Self {
         self.faults.push((edge, fault));
         self
@@ -90,21 +111,19 @@ impl<'a> IntoFuture for Delivery<'a> {
             let stage = Arc::clone(&self.kit.stage);
             let Self {
                 kit,
-                subject,
-                id,
-                payload,
+                message,
                 copies,
                 faults,
+                interludes,
             } = self;
             kit.run(async move {
                 let planned = faults.len();
                 let mut struck = planned;
                 stage.plan(&faults).await;
                 for _ in 0..copies {
-                    let published = stage.bus.publish_bare(subject, id, payload.clone()).await;
-                    published.unwrap_or_else(|error| panic!("{error}"));
+                    stage.publish(&message).await;
                 }
-                struck -= stage.until_settled().await;
+                struck -= stage.until_settled(interludes).await;
                 Outcome { struck }
             })
             .await
@@ -115,7 +134,7 @@ impl<'a> IntoFuture for Delivery<'a> {
 impl std::fmt::Debug for Delivery<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Delivery")
-            .field("subject", &self.subject)
+            .field("subject", &self.message.subject)
             .field("copies", &self.copies)
             .field("faults", &self.faults)
             .finish_non_exhaustive()
@@ -123,6 +142,13 @@ impl std::fmt::Debug for Delivery<'_> {
 }
 
 impl Stage {
+    pub(super) async fn publish(&self, message: &Bare) {
+        let published = self
+            .bus
+            .publish_bare(message.subject, message.id, message.payload.clone());
+        published.await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
     async fn plan(&self, faults: &[(Edge, Fault)]) {
         let processes = self.processes.lock().await;
         let Some(process) = processes.last() else {

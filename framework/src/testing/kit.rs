@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
-use super::delivery::Delivery;
+use super::delivery::{Bare, Delivery};
 use super::process::Process;
 use super::{Build, Edge};
 use crate::bus::Bus;
@@ -39,6 +39,8 @@ pub(super) struct Stage {
     pub(super) bus: Bus,
     pub(super) broker: Broker,
     pub(super) processes: Mutex<Vec<Process>>,
+    /// What is still to be delivered while a task is held at an edge.
+    pub(super) interludes: Mutex<Vec<Bare>>,
     settings: Settings,
     build: Build,
     _folder: TempDir,
@@ -95,7 +97,8 @@ impl Kit {
     /// When it does not come to an end.
     pub async fn settle(&self) {
         let stage = Arc::clone(&self.stage);
-        self.run(async move { stage.until_settled().await }).await;
+        self.run(async move { stage.until_settled(Vec::new()).await })
+            .await;
     }
 
     /// Lets time pass for worker, database and broker alike.
@@ -140,7 +143,7 @@ impl Kit {
         self.run(async move {
             let replay = dead_letters::replay(&stage.store, &id, "test").await;
             let replay = replay.unwrap_or_else(|error| panic!("{error}"));
-            stage.until_settled().await;
+            stage.until_settled(Vec::new()).await;
             replay
         })
         .await
@@ -267,6 +270,7 @@ impl Stage {
             bus,
             broker,
             processes: Mutex::default(),
+            interludes: Mutex::default(),
             settings,
             build,
             _folder: folder,

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::delivery::Bare;
 use super::kit::Stage;
+use crate::edge::Faults;
 use crate::store::deliveries::millis;
 use crate::store::rehearsal::{self, Unsettled, Waiting};
 
@@ -10,17 +12,22 @@ use crate::store::rehearsal::{self, Unsettled, Waiting};
 const LOOK: Duration = Duration::from_millis(2);
 /// Nothing has happened if so many looks in a row saw the same.
 const SAME_LOOKS: u32 = 3;
-/// While a handler runs, it has this much real time before the clock moves for it: it may be waiting for something real.
-const REAL_WORK: Duration = Duration::from_millis(40);
+/// While a handler runs, it has this much real time before each move of the clock: it may be waiting for something real.
+const REAL_WORK: Duration = Duration::from_millis(10);
 /// The clock moves by this much while a handler runs; less than the safety margin of a heartbeat.
 const STEP: Duration = Duration::from_millis(250);
 /// And by no more than this while nobody runs and nothing is due at a known time.
 const LONG_STEP: Duration = Duration::from_secs(2);
 /// Things are asked for a little after they are due.
 const MARGIN: i64 = 25;
-/// The clock waits for a heartbeat whose lease has less than this left, for as long in real time as it must.
+/// The clock waits for a heartbeat whose lease has less than this left. If none comes within so much real time, none will.
 const FRESH: i64 = 2_000;
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(1);
+/// Whoever stands still and keeps the others from the database for so long, in real time, goes on.
+const BLOCKED: Duration = Duration::from_millis(100);
+/// Whoever stands still and was not overtaken in so much real time holds a lock that the others wait for: on Postgres, that
+/// of a row that another of its tasks was just about to commit.
+const OVERTAKEN: Duration = Duration::from_secs(5);
 /// What has not settled by then, in real time, never will.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -45,27 +52,36 @@ impl Look {
 }
 
 impl Stage {
-    /// Gives how many of the planned faults never struck.
-    pub(super) async fn until_settled(&self) -> usize {
+    /// Publishes one of `interludes` whenever a task is held. Gives how many of the planned faults never struck.
+    pub(super) async fn until_settled(&self, interludes: Vec<Bare>) -> usize {
+        *self.interludes.lock().await = interludes;
         let began = Instant::now();
         let mut unstruck = 0;
         let (mut last, mut same, mut changed_at) = (None, 0_u32, Instant::now());
-        let mut stalled_settled = false;
         loop {
             unstruck += self.replace_the_dead().await;
+            if began.elapsed() > OVERTAKEN {
+                self.each(Faults::is_stalled, Faults::go_on).await;
+            }
             self.stand_in_for_the_stalled().await;
             let look = self.look().await;
             same = if last.as_ref() == Some(&look) { same + 1 } else { 0 };
             if same == 0 {
                 changed_at = Instant::now();
             }
-            if same >= SAME_LOOKS {
-                if look.is_settled() && !stalled_settled && self.wake_the_stalled().await {
-                    // It goes on now with what it believes to be its own.
-                    stalled_settled = true;
+            if self.any(Faults::is_held).await && self.play_interlude().await {
+                same = 0;
+            } else if same >= SAME_LOOKS && self.each(Faults::is_held, Faults::release).await {
+                same = 0;
+            } else if same >= SAME_LOOKS {
+                // What stood still goes on now with what it believes to be its own.
+                let settled = look.is_settled();
+                if settled && !self.each(Faults::is_stalled, Faults::go_on).await {
+                    return unstruck + self.leave_one().await;
+                }
+                if settled {
                     same = 0;
-                } else if look.is_settled() {
-                    return unstruck + self.forget_faults().await;
+                    continue;
                 }
                 assert!(
                     !look.is_lost(),
@@ -122,10 +138,12 @@ impl Stage {
             .filter(|row| is_alive(&row.owner) && matches!(row.state.as_str(), "claimed" | "effect"));
         if let Some(least) = running.map(|row| row.lease_ms).min() {
             let waited = unchanged_since.elapsed();
-            if waited < REAL_WORK || (least < FRESH && waited < HEARTBEAT_LIMIT) {
-                return;
+            if least < FRESH && waited >= HEARTBEAT_LIMIT {
+                self.advance(until(least)).await;
+            } else if least >= FRESH && waited >= REAL_WORK {
+                self.advance(STEP).await;
             }
-            return self.advance(STEP).await;
+            return;
         }
         let due = look
             .deliveries
@@ -134,7 +152,7 @@ impl Stage {
         let outbox = look.outbox.iter().map(|row| row.due_ms);
         let next = due.chain(outbox).filter(|due| *due > 0).min();
         let step = match next {
-            Some(due) => Duration::from_millis(u64::try_from(due + MARGIN).unwrap_or(0)),
+            Some(due) => until(due),
             None => LONG_STEP,
         };
         self.advance(step).await;
@@ -145,9 +163,39 @@ impl Stage {
         for process in self.processes.lock().await.iter() {
             process.advance(by).await;
         }
-        let moved = rehearsal::advance(&self.store, millis(by)).await;
+        let moved = self.unblocked(rehearsal::advance(&self.store, millis(by))).await;
         moved.unwrap_or_else(|error| panic!("{error}"));
         self.broker.advance(by);
+    }
+
+    /// Waits for what needs the database. Whoever stands still with a transaction open is let go on when it is in the
+    /// way, since nobody could overtake it.
+    async fn unblocked<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let began = Instant::now();
+        loop {
+            if let Ok(done) = tokio::time::timeout(LOOK, work.as_mut()).await {
+                return done;
+            }
+            if self.any(Faults::is_held).await {
+                // What was published meanwhile arrives before the task goes on.
+                while self.play_interlude().await {
+                    tokio::time::sleep(LOOK * SAME_LOOKS).await;
+                }
+                self.each(Faults::is_held, Faults::release).await;
+            }
+            if began.elapsed() > BLOCKED {
+                self.each(Faults::is_stalled, Faults::go_on).await;
+            }
+        }
+    }
+
+    async fn play_interlude(&self) -> bool {
+        let Some(interlude) = self.interludes.lock().await.pop() else {
+            return false;
+        };
+        self.publish(&interlude).await;
+        true
     }
 
     async fn replace_the_dead(&self) -> usize {
@@ -173,24 +221,51 @@ impl Stage {
             processes.iter().all(|process| process.faults.is_stalled())
         };
         if all_stand_still {
-            self.add_process().await;
+            self.unblocked(self.add_process()).await;
         }
     }
 
-    /// Lets go on what stood still; false when nothing did.
-    async fn wake_the_stalled(&self) -> bool {
-        let processes = self.processes.lock().await;
-        let mut woken = false;
-        for process in processes.iter().filter(|process| process.faults.is_stalled()) {
-            process.faults.go_on();
-            woken = true;
-        }
-        woken
+    async fn any(&self, is: impl Fn(&Faults) -> bool) -> bool {
+        self.processes
+            .lock()
+            .await
+            .iter()
+            .any(|process| is(&process.faults))
     }
 
-    /// What was planned and did not happen does not happen later either.
-    async fn forget_faults(&self) -> usize {
+    /// Does `what` to each process that `is` so; false when none was.
+    async fn each(&self, is: impl Fn(&Faults) -> bool, what: impl Fn(&Faults)) -> bool {
         let processes = self.processes.lock().await;
-        processes.iter().map(|process| process.faults.forget()).sum()
+        let mut found = false;
+        for process in processes.iter().filter(|process| is(&process.faults)) {
+            what(&process.faults);
+            found = true;
+        }
+        found
     }
+
+    /// Ends all processes but the last, so that the next delivery goes to that one. What was planned and did not happen
+    /// does not happen later either; gives how much that was.
+    async fn leave_one(&self) -> usize {
+        let spare = {
+            let mut processes = self.processes.lock().await;
+            let last = processes.len().saturating_sub(1);
+            processes.drain(..last).collect::<Vec<_>>()
+        };
+        let mut unstruck = 0;
+        for process in spare {
+            unstruck += process.faults.forget();
+            process.kill().await;
+        }
+        let processes = self.processes.lock().await;
+        unstruck
+            + processes
+                .iter()
+                .map(|process| process.faults.forget())
+                .sum::<usize>()
+    }
+}
+
+fn until(due_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(due_ms.max(0) + MARGIN).unwrap_or(0))
 }
