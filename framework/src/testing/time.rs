@@ -69,9 +69,9 @@ impl Stage {
             if same == 0 {
                 changed_at = Instant::now();
             }
-            if self.any(Faults::is_held).await && self.play_interlude().await {
-                same = 0;
-            } else if same >= SAME_LOOKS && self.each(Faults::is_held, Faults::release).await {
+            let interrupted = (self.any(Faults::is_held).await && self.play_interlude().await)
+                || (same >= SAME_LOOKS && self.each(Faults::is_held, Faults::release).await);
+            if interrupted {
                 same = 0;
             } else if same >= SAME_LOOKS {
                 // What stood still goes on now with what it believes to be its own.
