@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -391,6 +392,8 @@ impl Running {
 
 async fn purge(store: Store, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(PURGE_EVERY);
+    // A process that stood still has one purge to make up for, not all that it has missed.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -399,18 +402,26 @@ async fn purge(store: Store, stop: CancellationToken) {
         if let Some(recorder) = health::metrics() {
             recorder.run_upkeep();
         }
-        let purged = async {
-            let mut tx = store.begin().await?;
-            let rows = deliveries::purge(&mut tx).await?;
-            pauses::purge(&mut tx).await?;
-            tx.commit().await.map(|()| rows)
-        };
-        match purged.await {
-            Ok(0) => {}
-            Ok(rows) => tracing::debug!(rows, "expired ledger rows were purged"),
-            Err(error) => tracing::warn!(%error, "the ledger could not be purged"),
+        // Batch after batch until nothing is left, each a transaction of its own, so that others get their turn in between.
+        while !stop.is_cancelled() {
+            match purge_batch(&store).await {
+                Ok(0) => break,
+                Ok(rows) => tracing::debug!(rows, "expired ledger rows were purged"),
+                Err(error) => {
+                    tracing::warn!(%error, "the ledger could not be purged");
+                    break;
+                }
+            }
         }
     }
+}
+
+async fn purge_batch(store: &Store) -> Result<u64> {
+    let mut tx = store.begin().await?;
+    let rows = deliveries::purge(&mut tx).await?;
+    pauses::purge(&mut tx).await?;
+    tx.commit().await?;
+    Ok(rows)
 }
 
 /// Resolves at Ctrl-C or SIGTERM.
