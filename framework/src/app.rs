@@ -18,12 +18,14 @@ use crate::execute::Executor;
 use crate::handler::{AnyHandler, Handle, Handler, Typed};
 use crate::health;
 use crate::heartbeat::Heartbeat;
+use crate::layer::Placed;
 use crate::message::Message;
 use crate::pause::{self, Valve};
 use crate::relay;
 use crate::runner;
 use crate::settings::Settings;
 use crate::spec::Spec;
+use crate::state::{Needs, States};
 use crate::store::{Store, deliveries, outbox, pauses};
 use crate::streams::{self, StreamSpec};
 
@@ -41,6 +43,9 @@ pub struct App {
     store: Store,
     bus: Bus,
     handlers: Vec<Arc<dyn AnyHandler>>,
+    pub(crate) layers: Placed,
+    pub(crate) states: States,
+    pub(crate) needs: Needs,
     services: Vec<Service>,
     crons: Vec<cron::Job>,
 }
@@ -66,6 +71,9 @@ impl App {
             store,
             bus,
             handlers: Vec::new(),
+            layers: Placed::default(),
+            states: States::default(),
+            needs: Needs::default(),
             services: Vec::new(),
             crons: Vec::new(),
         })
@@ -200,6 +208,7 @@ impl App {
         for (handler, post) in self.handlers.into_iter().zip(posts) {
             let (store, heartbeat, abort) = (self.store.clone(), heartbeat.clone(), running.abort.clone());
             let executor = Executor {
+                layers: self.layers.around(handler.policy().id),
                 handler,
                 store,
                 heartbeat,
@@ -234,6 +243,8 @@ impl App {
                 }
             }
         }
+        self.needs.check(&self.states)?;
+        self.layers.check(&ids)?;
         Ok(())
     }
 

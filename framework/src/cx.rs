@@ -42,6 +42,14 @@ pub enum CxError {
     /// A result that can't be kept in the ledger.
     #[error(transparent)]
     Result(#[from] ResultError),
+    /// A function handler asked twice for its transaction, or keeps it in a task that outlives it.
+    #[error(
+        "the delivery's transaction is in use elsewhere: open it in one place, and not in a task that outlives the handler"
+    )]
+    TxInUse,
+    /// A task that outlives a function handler goes on with its arguments.
+    #[error("the delivery is over: nothing more can be published or written with it")]
+    Over,
 }
 
 /// A result that can't be kept.
@@ -65,7 +73,9 @@ impl HandlerError for CxError {
         match self {
             Self::Store(StoreError::TooLarge { .. } | StoreError::Encode { .. })
             | Self::EffectInsideTx
-            | Self::Result(_) => Verdict::DeadLetter,
+            | Self::Result(_)
+            | Self::TxInUse
+            | Self::Over => Verdict::DeadLetter,
             Self::Store(_) => Verdict::Snooze(STORE_AWAY),
             Self::LeaseLost => Verdict::Retry { after: None },
         }
@@ -77,6 +87,8 @@ impl HandlerError for CxError {
             Self::LeaseLost => "lease_lost",
             Self::EffectInsideTx => "effect_inside_tx",
             Self::Result(_) => "result",
+            Self::TxInUse => "tx_in_use",
+            Self::Over => "over",
         }
     }
 }
@@ -185,6 +197,10 @@ impl<'a> Cx<'a> {
     #[must_use]
     pub fn store(&self) -> &Store {
         self.store
+    }
+
+    pub(crate) fn incoming(&self) -> &Incoming {
+        self.incoming
     }
 
     pub(crate) fn lease(&self) -> &Lease {

@@ -7,6 +7,7 @@ use crate::cron::CronError;
 use crate::durable::DurableError;
 use crate::settings::SettingsError;
 use crate::spec::SpecError;
+use crate::state::MissingState;
 use crate::store::StoreError;
 
 /// What `main` returns.
@@ -35,6 +36,22 @@ pub enum Error {
     /// A handler that is asked for is none of this app.
     #[error("this process has no handler `{0}`")]
     NoSuchHandler(String),
+    /// A function handler asks for state that the app was not given.
+    #[error("handler `{handler}`: {missing}")]
+    State {
+        /// The handler.
+        handler: &'static str,
+        /// What is missing.
+        missing: MissingState,
+    },
+    /// A layer is for a handler that the app does not have.
+    #[error("a layer is for the handler `{handler}`, and there is none; there are: {}", there_are.join(", "))]
+    LayerForNobody {
+        /// The id that was asked for.
+        handler: &'static str,
+        /// Those that there are.
+        there_are: Vec<&'static str>,
+    },
     /// The broker.
     #[error(transparent)]
     Bus(#[from] BusError),

@@ -15,20 +15,23 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{Answer, answer};
 use crate::bus::Incoming;
 use crate::cx::Cx;
+use crate::delivery::Delivery;
 use crate::explain::panic_text;
 use crate::handler::{AnyHandler, Decoded, Opened};
 use crate::headers;
 use crate::heartbeat::{Heartbeat, LEASE, Pulse};
 use crate::key::Key;
+use crate::layer::Layers;
 use crate::names;
 use crate::outcome::{Ambiguous, Failure, Reconciled, Verdict};
 use crate::pause::Valve;
 use crate::settle::abandon;
 use crate::spec::Policy;
+use crate::state::States;
 use crate::store::dead_letters::{self, Reason};
 use crate::store::deliveries::{self, Claim, Granted};
 use crate::store::{Store, StoreError, Tx};
-use crate::trace::{self, Delivery};
+use crate::trace::{self, Traced};
 
 /// A message that took its process down so often is not given another one.
 const MAX_CRASHES: i64 = 3;
@@ -41,6 +44,7 @@ const MARGIN: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(crate) struct Executor {
     pub(crate) handler: Arc<dyn AnyHandler>,
+    pub(crate) layers: Layers,
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) valve: Valve,
@@ -63,7 +67,7 @@ pub(crate) enum Ended {
 impl Executor {
     /// Takes the delivery to its end. Errors end here: in the ledger where it can be reached, in the log where not.
     pub(crate) async fn execute(&self, incoming: Incoming) {
-        let delivery = Delivery::of(self.handler.policy().id, &incoming);
+        let delivery = Traced::of(self.handler.policy().id, &incoming);
         // Boxed, since each wrapping would move it once more.
         delivery.around(Box::pin(self.deliver(incoming))).await;
     }
@@ -250,10 +254,16 @@ impl Executor {
     /// Runs the handler inside its timeout, a panic contained.
     async fn attempt(&self, message: Decoded, cx: &mut Cx<'_>) -> Ended {
         let timeout = self.handler.policy().timeout;
-        let handled = AssertUnwindSafe(self.handler.handle(message, cx)).catch_unwind();
+        let delivery =
+            (!self.layers.is_empty()).then(|| Delivery::of(self.handler.policy().id, cx, States::default()));
+        let handled = self.layers.around(delivery, self.handler.handle(message, cx));
+        let handled = AssertUnwindSafe(handled).catch_unwind();
         let failure = match tokio::time::timeout(timeout, handled).await {
             Ok(Ok(Ok(()))) => return Ended::Succeeded,
-            Ok(Ok(Err(failure))) => return Ended::Failed(failure.ambiguous_if(cx.effect_in_doubt)),
+            Ok(Ok(Err(error))) => {
+                let in_doubt = cx.effect_in_doubt || (cx.effect_begun && !error.by_handler);
+                return Ended::Failed(error.failure.ambiguous_if(in_doubt));
+            }
             Ok(Err(panic)) => {
                 Failure::retryable("panic", format!("the handler panicked: {}", panic_text(&*panic)))
             }

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! # Layout
-//! What users write: [`message`], [`handler`], [`spec`], [`outcome`], [`cx`]. One delivery: `execute`, `settle`,
+//! What users write: [`message`], [`handler`], [`spec`], [`outcome`], [`cx`]; [`function`]s with what they [`extract`] from
+//! a [`delivery`], and [`layer`]s around it. One delivery: `execute`, `settle`,
 //! `heartbeat`. Around it: `runner` pulls, `relay` publishes, [`cron`] fires,
 //! [`app`] starts and drains; [`trace`] and [`attempt_log`] tell what happened. [`bus`] alone knows the broker,
 //! [`store`] alone knows SQL. `retry`, `fingerprint`, `streams`, [`key`] and [`headers`] are pure.
@@ -23,16 +24,21 @@ pub mod attempt_log;
 pub mod bus;
 pub mod cron;
 pub mod cx;
+pub mod delivery;
+mod desk;
 pub mod durable;
 pub mod error;
 mod execute;
 pub mod explain;
+pub mod extract;
 mod fingerprint;
+pub mod function;
 pub mod handler;
 pub mod headers;
 mod health;
 mod heartbeat;
 pub mod key;
+pub mod layer;
 pub mod message;
 mod names;
 pub mod outcome;
@@ -44,6 +50,7 @@ mod runner;
 mod settings;
 mod settle;
 pub mod spec;
+mod state;
 pub mod store;
 pub mod streams;
 #[cfg(feature = "testing")]
@@ -55,10 +62,13 @@ pub use app::{App, Running, stop_signal};
 pub use bus::{Bus, BusError};
 pub use cron::{Cron, CronError, Fire, Missed};
 pub use cx::{Cx, CxError, MAX_RESULT, ResultError};
+pub use delivery::Delivery;
 pub use durable::DurableError;
 pub use error::{Error, Result};
 pub use handler::{Handle, Handler, Reconcile};
+pub use headers::Headers;
 pub use key::{Key, KeyPart};
+pub use layer::{DeliveryError, Next};
 pub use message::{Message, Version};
 pub use outcome::{Ambiguous, HandlerError, Reconciled, Verdict};
 pub use postroom_derive::{Handler, HandlerError, Message};

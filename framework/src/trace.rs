@@ -150,12 +150,12 @@ impl TraceContext {
 }
 
 /// The span of one delivery, and the context that everything in it descends from.
-pub(crate) struct Delivery {
+pub(crate) struct Traced {
     context: TraceContext,
     span: Span,
 }
 
-impl Delivery {
+impl Traced {
     pub(crate) fn of(handler: &'static str, incoming: &Incoming) -> Self {
         let parent = TraceContext::of(incoming);
         let span = tracing::info_span!(

@@ -8,6 +8,7 @@
 )]
 
 mod cases;
+mod functions;
 mod probe;
 mod says;
 #[path = "../servers/mod.rs"]
@@ -19,6 +20,7 @@ mod trouble;
 mod world;
 
 use cases::*;
+use functions::*;
 use says::*;
 use start::*;
 use timely::*;
@@ -46,6 +48,8 @@ macro_rules! everywhere {
 }
 
 everywhere![
+    a_function_is_a_handler_and_its_arguments_commit_with_it,
+    a_transaction_that_is_asked_for_twice_is_given_once,
     each_message_is_handled_once_and_what_it_publishes_arrives_once,
     a_failed_attempt_leaves_nothing_behind_and_is_retried,
     sql_of_the_handler_commits_with_the_delivery_or_not_at_all,
@@ -82,4 +86,18 @@ everywhere![
     a_renamed_handler_goes_on_where_the_old_one_stopped,
     what_on_the_broker_can_outlive_the_ledger_is_refused_by_name,
     what_comes_back_after_the_ledger_has_forgotten_it_is_a_letter,
+];
+
+/// What is the same on any database and broker is tested on one pair.
+macro_rules! somewhere {
+    ($($case:ident),+ $(,)?) => { everywhere!(@on anywhere, World::sqlite_and_postroom, $($case),+); };
+}
+
+somewhere![
+    what_a_function_or_a_layer_lacks_is_an_error_at_start,
+    an_argument_that_cannot_be_taken_has_the_verdict_of_its_error,
+    layers_stand_around_the_handlers_they_are_for_the_first_outermost,
+    the_error_of_a_layer_is_a_failed_attempt_with_its_own_verdict,
+    a_layer_of_towers_own_cuts_the_handler_off,
+    a_layer_that_fails_after_an_effect_leaves_it_unknown,
 ];

@@ -224,6 +224,17 @@ impl Handle<Ping> for Holder {
     }
 }
 
+/// A handler whose effect happens.
+pub(crate) struct Sure;
+
+impl Handle<Ping> for Sure {
+    type Error = ProbeError;
+
+    async fn handle(&self, _: Ping, cx: &mut Cx<'_>) -> Result<(), ProbeError> {
+        Ok(cx.begin_effect("the-effect").await?)
+    }
+}
+
 /// A handler that works for longer than a claim holds without a heartbeat.
 #[derive(Handler)]
 #[handler(on = Ping, id = "slow", idempotent(key = [id], ttl = "1d"), retry(max = 4, backoff = "5ms..20ms"), ambiguous = Hold)]
