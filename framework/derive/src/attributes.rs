@@ -5,7 +5,6 @@ use std::fmt::Display;
 use proc_macro2::Span;
 use quote::ToTokens;
 use syn::meta::ParseNestedMeta;
-use syn::spanned::Spanned;
 use syn::{Attribute, LitStr};
 
 /// The mistakes found so far.
@@ -101,7 +100,20 @@ pub(crate) fn unknown_text(given: &str, known: &[&str]) -> String {
         .map(|name| format!("`{name}`"))
         .collect::<Vec<_>>()
         .join(", ");
-    let nearest = known.iter().map(|name| (distance(given, name), name)).min();
+    // `max_retries` and `timeout_secs` of other frameworks are near to what they contain.
+    let begins_like = |name: &str| {
+        given
+            .split('_')
+            .any(|word| word.len() >= 4 && name.get(..4) == word.get(..4))
+    };
+    let apart = |name: &&str| {
+        if begins_like(name) {
+            0
+        } else {
+            distance(given, name)
+        }
+    };
+    let nearest = known.iter().map(|name| (apart(name), name)).min();
     match nearest {
         Some((distance, name)) if distance <= 1 + name.len() / 4 => {
             format!("unknown key `{given}`; did you mean `{name}`? known are {list}")
@@ -110,7 +122,7 @@ pub(crate) fn unknown_text(given: &str, known: &[&str]) -> String {
     }
 }
 
-fn skip_value(meta: &ParseNestedMeta<'_>) -> syn::Result<()> {
+pub(crate) fn skip_value(meta: &ParseNestedMeta<'_>) -> syn::Result<()> {
     if meta.input.peek(syn::token::Paren) {
         let inside;
         syn::parenthesized!(inside in meta.input);
@@ -123,6 +135,11 @@ fn skip_value(meta: &ParseNestedMeta<'_>) -> syn::Result<()> {
 
 /// A string literal after `=`.
 pub(crate) fn string(meta: &ParseNestedMeta<'_>) -> syn::Result<LitStr> {
+    if !meta.input.peek(syn::Token![=]) {
+        let name = meta.path.to_token_stream().to_string();
+        let wanted = format!("`{name}` has a value: `{name} = \"…\"`");
+        return Err(syn::Error::new_spanned(&meta.path, wanted));
+    }
     let value = meta.value()?;
     let expression: syn::Expr = value.parse()?;
     match expression {
@@ -130,8 +147,8 @@ pub(crate) fn string(meta: &ParseNestedMeta<'_>) -> syn::Result<LitStr> {
             lit: syn::Lit::Str(text),
             ..
         }) => Ok(text),
-        other => Err(syn::Error::new(
-            other.span(),
+        other => Err(syn::Error::new_spanned(
+            other,
             "a string is wanted here, in double quotes",
         )),
     }
@@ -163,6 +180,8 @@ mod tests {
         let check = |given, words: &str| assert!(unknown_text(given, &known).contains(words), "{given}");
         check("timout", "did you mean `timeout`?");
         check("concurency", "did you mean `concurrency`?");
+        check("max_retries", "did you mean `retry`?");
+        check("timeout_secs", "did you mean `timeout`?");
         assert!(!unknown_text("colour", &known).contains("did you mean"));
     }
 }

@@ -210,8 +210,8 @@ where
         ..
     }) = &expression
     else {
-        return Err(syn::Error::new(
-            expression.span(),
+        return Err(syn::Error::new_spanned(
+            expression,
             "a whole number is wanted here, 1 or more",
         ));
     };
@@ -223,7 +223,10 @@ where
     N: std::str::FromStr + PartialOrd + Default,
     N::Err: std::fmt::Display,
 {
-    let value: N = number.base10_parse()?;
+    let value: N = number.base10_parse().map_err(|_| {
+        let most = u64::MAX >> (64 - 8 * size_of::<N>());
+        syn::Error::new(number.span(), format!("`{number}` is no number from 1 to {most}"))
+    })?;
     if value <= N::default() {
         return Err(syn::Error::new(number.span(), "use 1 or more"));
     }
@@ -236,7 +239,15 @@ fn idempotent(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Resul
     let mut ttl = Once::new("ttl");
     meta.parse_nested_meta(|inner| {
         if inner.path.is_ident("key") {
-            let list: ExprArray = inner.value()?.parse()?;
+            let list: Expr = inner.value()?.parse()?;
+            let Expr::Array(list) = list else {
+                mistakes.at(
+                    list,
+                    "a key is a list of the message's fields, in brackets: `key = [account]`",
+                );
+                key.value.get_or_insert_default();
+                return Ok(());
+            };
             check_key(&list, mistakes);
             key.set(&inner, list.elems, mistakes);
         } else if inner.path.is_ident("ttl") {
@@ -296,6 +307,14 @@ fn retry(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<Ret
         first: default.first,
         cap: default.cap,
     };
+    if !meta.input.peek(syn::token::Paren) {
+        mistakes.at(
+            &meta.path,
+            "write `retry(max = 8, backoff = \"2s..15m\")`, or one of the two",
+        );
+        attributes::skip_value(meta)?;
+        return Ok(retry);
+    }
     meta.parse_nested_meta(|inner| {
         if inner.path.is_ident("max") {
             if let Some(max) = mistakes.keep(at_least_one(&inner)) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
+use syn::ext::IdentExt;
 use syn::meta::ParseNestedMeta;
 use syn::{Attribute, Data, DeriveInput, Fields, LitStr, Variant};
 
@@ -91,7 +92,7 @@ impl Arms {
         let name = &variant.ident;
         match says(variant, mistakes) {
             Some(Says::Verdict { verdict, ambiguous }) => {
-                let class = name.to_string();
+                let class = name.unraw().to_string();
                 self.verdicts.push(quote!(Self::#name { .. } => #verdict));
                 self.classes.push(quote!(Self::#name { .. } => #class));
                 if ambiguous {
@@ -102,10 +103,12 @@ impl Arms {
                 let Some((binding, inner)) = only_field(variant, mistakes) else {
                     return;
                 };
+                // Called by the field's type, so that one without a verdict is underlined there, and nowhere else.
+                let inherited = quote!(<#inner as ::postroom::HandlerError>);
                 self.verdicts
-                    .push(quote!(Self::#binding => ::postroom::HandlerError::verdict(inner)));
+                    .push(quote!(Self::#binding => #inherited::verdict(inner)));
                 self.classes
-                    .push(quote!(Self::#binding => ::postroom::HandlerError::class(inner)));
+                    .push(quote!(Self::#binding => #inherited::class(inner)));
                 self.ambiguous
                     .push(quote!(<#inner as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS));
             }
@@ -125,6 +128,15 @@ fn says(variant: &Variant, mistakes: &mut Mistakes) -> Option<Says> {
         said = verdict(&meta, mistakes)?;
         Ok(())
     });
+    let empty = |attribute: &&Attribute| {
+        is_on(attribute) && matches!(&attribute.meta, syn::Meta::List(list) if list.tokens.is_empty())
+    };
+    if let (false, Some(attribute)) = (tried, variant.attrs.iter().find(empty)) {
+        mistakes.at(
+            attribute,
+            "say what becomes of the message, such as `#[on(retry)]` or `#[on(dead_letter)]`",
+        );
+    }
     if !tried && !variant.attrs.iter().any(is_on) {
         mistakes.at(
             &variant.ident,

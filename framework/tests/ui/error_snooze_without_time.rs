@@ -1,0 +1,10 @@
+use postroom::HandlerError;
+
+#[derive(Debug, thiserror::Error, HandlerError)]
+enum ConfirmError {
+    #[error("the shop is closed")]
+    #[on(snooze)]
+    Closed,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use postroom::HandlerError;
+
+#[derive(Debug, HandlerError)]
+enum ConfirmError {
+    #[on(retry)]
+    Closed,
+}
+
+fn main() {}

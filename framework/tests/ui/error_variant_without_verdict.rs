@@ -1,0 +1,9 @@
+use postroom::HandlerError;
+
+#[derive(Debug, thiserror::Error, HandlerError)]
+enum ConfirmError {
+    #[error("the shop is closed")]
+    Closed,
+}
+
+fn main() {}

@@ -1,0 +1,26 @@
+use postroom::{Cx, CxError, Handle, Handler, Message};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = "orders.created", id = "orders.created.v1")]
+struct OrderCreated {
+    order: String,
+}
+
+#[derive(Handler)]
+#[handler(on = OrderCreated, id = "confirm-order")]
+struct ConfirmOrder;
+
+impl Handle<OrderPaid> for ConfirmOrder {
+    type Error = CxError;
+
+    async fn handle(&self, _: OrderPaid, _: &mut Cx<'_>) -> Result<(), CxError> {
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = "orders.paid", id = "orders.paid.v1")]
+struct OrderPaid;
+
+fn main() {}

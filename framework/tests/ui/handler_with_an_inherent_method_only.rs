@@ -1,0 +1,20 @@
+use postroom::{Cx, CxError, Handler, Message};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = "orders.created", id = "orders.created.v1")]
+struct OrderCreated {
+    order: String,
+}
+
+#[derive(Handler)]
+#[handler(on = OrderCreated, id = "confirm-order")]
+struct ConfirmOrder;
+
+impl ConfirmOrder {
+    async fn handle(&self, _: OrderCreated, _: &mut Cx<'_>) -> Result<(), CxError> {
+        Ok(())
+    }
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use postroom::Message;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = "orders.created", id = "orders.created.v1")]
+struct OrderCreated(String, #[message(incidental)] u64);
+
+fn main() {}

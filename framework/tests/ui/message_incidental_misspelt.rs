@@ -1,0 +1,11 @@
+use postroom::Message;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = "orders.created", id = "orders.created.v1")]
+struct OrderCreated {
+    #[message(incidentl)]
+    order: String,
+}
+
+fn main() {}

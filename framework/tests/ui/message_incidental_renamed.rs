@@ -1,0 +1,12 @@
+use postroom::Message;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = "orders.created", id = "orders.created.v1")]
+struct OrderCreated {
+    #[message(incidental)]
+    #[serde(rename = "no")]
+    order: String,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use postroom::Message;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = 7, id = "orders.created.v1")]
+struct OrderCreated {
+    order: String,
+}
+
+fn main() {}
