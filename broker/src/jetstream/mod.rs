@@ -6,6 +6,7 @@
 
 mod ack;
 mod advisory;
+mod amount;
 mod answer;
 mod api;
 mod api_error;

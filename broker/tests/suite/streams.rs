@@ -14,6 +14,7 @@ pub(crate) fn check(address: SocketAddr) {
     republish(&mut raw);
     first_sequence(&mut raw);
     sealed(&mut raw);
+    counters(&mut raw);
     advisories(&mut raw, address);
     refusals(&mut raw);
 }
@@ -105,6 +106,61 @@ fn sealed(raw: &mut Raw) {
     let unsealed = raw.api("STREAM.UPDATE.SEALED", &json!({"name": "SEALED"}));
     assert_eq!(unsealed["error"]["err_code"], 10052);
     raw.api("STREAM.DELETE.SEALED", &Value::Null);
+}
+
+fn counters(raw: &mut Raw) {
+    let config = json!({"name": "COUNTED", "subjects": ["counted.>"], "allow_msg_counter": true});
+    raw.api("STREAM.CREATE.COUNTED", &config);
+    for (added, total) in [
+        ("1", "1"),
+        ("+2", "3"),
+        ("-5", "-2"),
+        ("90000000000000000000000", "89999999999999999999998"),
+    ] {
+        let header = format!("Nats-Incr: {added}");
+        assert_eq!(raw.store("counted.a", &[&header], "")["val"], total, "{added}");
+    }
+    let last = raw.api("STREAM.MSG.GET.COUNTED", &json!({"last_by_subj": "counted.a"}));
+    assert_eq!(
+        last["message"]["data"],
+        "eyJ2YWwiOiI4OTk5OTk5OTk5OTk5OTk5OTk5OTk5OCJ9"
+    );
+    for (headers, payload, err_code) in [
+        (&["Nats-Incr: x"][..], "", 10171),
+        (&["Nats-Incr: 1.5"], "", 10171),
+        (&["Nats-Incr: 1"], "payload", 10170),
+        (&["Nats-Incr: 1", "Nats-Rollup: sub"], "", 10171),
+        (&["Nats-Incr: 1", "Nats-Expected-Last-Sequence: 1"], "", 10171),
+        (&["Other: header"], "", 10169),
+        (&[], "", 10169),
+    ] {
+        assert_eq!(
+            raw.store("counted.a", headers, payload)["error"]["err_code"],
+            err_code,
+            "{headers:?}"
+        );
+    }
+    assert_eq!(
+        raw.store("counted.b", &["Nats-Incr: 7", "Nats-Msg-Id: 1"], "")["val"],
+        "7"
+    );
+    assert_eq!(
+        raw.store("counted.b", &["Nats-Incr: 7", "Nats-Msg-Id: 1"], "")["duplicate"],
+        true
+    );
+    raw.api("STREAM.DELETE.COUNTED", &Value::Null);
+    for (field, value) in [
+        ("discard", json!("new")),
+        ("allow_msg_ttl", json!(true)),
+        ("retention", json!("workqueue")),
+    ] {
+        let config = json!({"name": "COUNTED", "allow_msg_counter": true, field: value});
+        assert_eq!(
+            raw.api("STREAM.CREATE.COUNTED", &config)["error"]["err_code"],
+            10052,
+            "{field}"
+        );
+    }
 }
 
 fn advisories(raw: &mut Raw, address: SocketAddr) {

@@ -8,6 +8,11 @@ pub const REPLICAS_NEGATIVE: ApiError = fixed(400, 10133, "replicas count cannot
 pub const TTL_INVALID: ApiError = fixed(400, 10165, "invalid per-message TTL");
 pub const TTL_DISABLED: ApiError = fixed(400, 10166, "per-message TTL is disabled");
 pub const SOURCE_HEADER: ApiError = fixed(400, 10227, "message stream source header is not allowed");
+pub const COUNTER_DISABLED: ApiError = fixed(400, 10168, "message counters is disabled");
+pub const COUNTER_INCREMENT_MISSING: ApiError = fixed(400, 10169, "message counter increment is missing");
+pub const COUNTER_WITH_PAYLOAD: ApiError = fixed(400, 10170, "message counter has payload");
+pub const COUNTER_INCREMENT_INVALID: ApiError = fixed(400, 10171, "message counter increment is invalid");
+pub const COUNTER_BROKEN: ApiError = fixed(400, 10172, "message counter is broken");
 pub const SEALED: ApiError = fixed(400, 10109, "invalid operation on sealed stream");
 pub const MIRROR_WITH_SOURCES: ApiError =
     fixed(400, 10031, "stream mirrors can not also contain other sources");

@@ -7,7 +7,10 @@ impl StreamConfig {
     pub(super) fn refuse_unfinished(&self) -> Result<(), ApiError> {
         let features = [
             (self.compression == Compression::S2, "compression"),
-            (self.allow_msg_counter, "allow_msg_counter"),
+            (
+                self.allow_msg_counter && !self.sources.is_empty(),
+                "allow_msg_counter with sources",
+            ),
             (self.allow_atomic, "allow_atomic"),
             (self.allow_msg_schedules, "allow_msg_schedules"),
             (self.allow_batched, "allow_batched"),

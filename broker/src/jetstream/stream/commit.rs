@@ -20,8 +20,7 @@ const LAZY_SYNC_NANOS: u64 = 50_000_000;
 pub(super) enum Reply {
     Stored {
         to: Bytes,
-        seq: Seq,
-        is_duplicate: bool,
+        stored: Stored,
     },
     Refused {
         to: Bytes,
@@ -44,6 +43,25 @@ pub(super) struct Republished {
     pub subject: Bytes,
     pub header_len: usize,
     pub body: Bytes,
+}
+
+/// What a publisher is told of its message.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub seq: Seq,
+    pub is_duplicate: bool,
+    /// The counter's total.
+    pub value: Option<String>,
+}
+
+impl Stored {
+    pub(super) fn new(seq: Seq) -> Stored {
+        Stored {
+            seq,
+            is_duplicate: false,
+            value: None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -137,14 +155,7 @@ impl Stream {
     /// After a failed write no success is reported, and a promise that was not kept gets no answer at all.
     pub(super) fn send(&mut self, reply: Reply, failure: Option<&str>) {
         let (to, body) = match (reply, failure) {
-            (
-                Reply::Stored {
-                    to,
-                    seq,
-                    is_duplicate,
-                },
-                None,
-            ) => (to, self.pub_ack(seq, is_duplicate)),
+            (Reply::Stored { to, stored }, None) => (to, self.pub_ack(&stored)),
             (Reply::Stored { to, .. }, Some(reason)) => {
                 let error = api_error::store_failed(reason);
                 (to, self.pub_error(&error))
@@ -165,10 +176,16 @@ impl Stream {
         self.around.router.publish(&to, &message, &mut self.wakes);
     }
 
-    fn pub_ack(&self, seq: Seq, is_duplicate: bool) -> Vec<u8> {
+    fn pub_ack(&self, stored: &Stored) -> Vec<u8> {
         // By hand, because this is the busiest answer; the space before `true` is nats-server's.
-        let duplicate = if is_duplicate { ",\"duplicate\": true" } else { "" };
-        format!("{{\"stream\":{},\"seq\":{seq}{duplicate}}}", self.quoted_name).into_bytes()
+        let duplicate = if stored.is_duplicate {
+            ",\"duplicate\": true"
+        } else {
+            ""
+        };
+        let value = stored.value.as_ref().map(|value| format!(",\"val\":\"{value}\""));
+        let (name, seq, value) = (&self.quoted_name, stored.seq, value.unwrap_or_default());
+        format!("{{\"stream\":{name},\"seq\":{seq}{duplicate}{value}}}").into_bytes()
     }
 
     fn pub_error(&self, error: &ApiError) -> Vec<u8> {

@@ -8,6 +8,7 @@ mod administer;
 mod changes;
 mod commit;
 mod consumers;
+mod counter;
 mod direct;
 mod expiry;
 mod followers;

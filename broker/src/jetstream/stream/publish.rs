@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::Stream;
-use super::commit::{Reply, Republished};
+use super::commit::{Reply, Republished, Stored};
 use super::expiry::{TTL, Ttl};
 use super::origins::SOURCE;
+use crate::jetstream::amount::Amount;
 use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
 use crate::jetstream::config::Discard;
@@ -29,7 +30,8 @@ pub(super) struct Stamp {
 
 /// What becomes of a message that is not refused.
 enum Verdict {
-    Store,
+    /// With what it adds, on a stream that counts.
+    Store(Option<Amount>),
     Duplicate(Seq),
 }
 
@@ -50,18 +52,25 @@ impl Stream {
         let outcome = self
             .check(subject, headers, payload, now)
             .and_then(|verdict| match verdict {
-                Verdict::Store => self.store(subject, headers, payload, now).map(|seq| (seq, false)),
-                Verdict::Duplicate(seq) => Ok((seq, true)),
+                Verdict::Store(None) => self.store(subject, headers, payload, now).map(Stored::new),
+                Verdict::Store(Some(added)) => {
+                    let (value, total) = self.counted(subject, &added)?;
+                    let stored = self.store(subject, headers, &total, now).map(Stored::new)?;
+                    Ok(Stored {
+                        value: Some(value),
+                        ..stored
+                    })
+                }
+                Verdict::Duplicate(seq) => Ok(Stored {
+                    is_duplicate: true,
+                    ..Stored::new(seq)
+                }),
             });
         if reply.is_empty() || self.config.no_ack {
             return;
         }
         self.reply(match outcome {
-            Ok((seq, is_duplicate)) => Reply::Stored {
-                to: reply,
-                seq,
-                is_duplicate,
-            },
+            Ok(stored) => Reply::Stored { to: reply, stored },
             Err(error) => Reply::Refused { to: reply, error },
         });
         // A duplicate may be of a message from this very turn.
@@ -83,6 +92,7 @@ impl Stream {
         if is_too_large || subject.len() > SUBJECT_MAX || size > BODY_MAX {
             return Err(api_error::MESSAGE_TOO_LARGE);
         }
+        let added = self.increment(headers, payload)?;
         if !headers.is_empty()
             && let Some(seq) = self.check_headers(subject, headers, now)?
         {
@@ -91,7 +101,7 @@ impl Stream {
         if self.config.discard == Discard::New {
             self.check_room(subject, headers.len(), payload.len())?;
         }
-        Ok(Verdict::Store)
+        Ok(Verdict::Store(added))
     }
 
     /// A message from a source: what it demanded there was settled there.
@@ -306,8 +316,7 @@ fn refuse_unsupported(block: &[u8]) -> Result<(), ApiError> {
         err_code,
         description: description.into(),
     };
-    let known: [(&[u8], ApiError); 3] = [
-        (b"Nats-Incr", refusal(10168, "message counters is disabled")),
+    let known: [(&[u8], ApiError); 2] = [
         (b"Nats-Batch-Id", refusal(10174, "atomic publish is disabled")),
         (b"Nats-Schedule", refusal(10188, "message schedules is disabled")),
     ];
