@@ -9,8 +9,8 @@ use postroom::on_tx;
 use crate::driver::World;
 use crate::worker::{Done, Task};
 
-/// Leases and retries of what was killed last are over long before.
-const LIMIT: Duration = Duration::from_secs(180);
+/// Without any progress. Leases and retries of what was killed last are over long before.
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Counted {
     tasks: u32,
@@ -39,16 +39,18 @@ impl std::fmt::Display for Counted {
 
 /// Waits until nothing is left to do, then counts.
 pub(crate) async fn settled(world: &mut World, tasks: u32, tend: fn(&mut World)) -> Counted {
-    let began = Instant::now();
+    let (mut least, mut since) = (i64::MAX, Instant::now());
     loop {
         let rows = left(world, tasks).await;
-        if rows == Some(0) {
-            break;
+        match rows {
+            Some(0) => break,
+            Some(rows) if rows < least => (least, since) = (rows, Instant::now()),
+            _ => {}
         }
         assert!(
-            began.elapsed() < LIMIT,
-            "not settled after {LIMIT:?}: {rows:?} rows; log in {:?}",
-            world.log()
+            since.elapsed() < LIMIT,
+            "{least} rows are not settled, and no fewer for {LIMIT:?}; log in {}",
+            world.log().display()
         );
         tend(world);
         tokio::time::sleep(Duration::from_millis(200)).await;
