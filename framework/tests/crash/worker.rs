@@ -52,8 +52,9 @@ enum TaskError {
     #[error(transparent)]
     #[on(inherit)]
     Postroom(#[from] CxError),
+    /// It may come after the effect: anything else than this would say that the effect did not happen.
     #[error(transparent)]
-    #[on(snooze = "1s")]
+    #[on(ambiguous)]
     Sql(#[from] sqlx::Error),
 }
 
