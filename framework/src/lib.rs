@@ -38,6 +38,7 @@ pub mod headers;
 mod health;
 mod heartbeat;
 pub mod key;
+mod labels;
 pub mod layer;
 pub mod message;
 mod names;

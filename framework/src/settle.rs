@@ -12,6 +12,7 @@ use crate::bus::Incoming;
 use crate::cx::Cx;
 use crate::execute::{Ended, Executor};
 use crate::headers;
+use crate::labels;
 use crate::names;
 use crate::outcome::{Ambiguous, Failure, Verdict};
 use crate::redact::for_log;
@@ -182,7 +183,7 @@ impl Executor {
         let attempt = u32::try_from(claim.attempts).unwrap_or(u32::MAX);
         let after = after.unwrap_or_else(|| policy.retry.delay(attempt, rand::random()));
         let history = with_attempt(claim, failure);
-        counter!(names::RETRIES, "handler" => policy.id, "class" => failure.class.clone()).increment(1);
+        counter!(names::RETRIES, "handler" => policy.id, "class" => labels::class(policy.id, &failure.class).to_owned()).increment(1);
         tracing::info!(handler = policy.id, attempt, error = %for_log(&failure.error), ?after, "an attempt failed; it will be retried");
         self.put_back(
             incoming,

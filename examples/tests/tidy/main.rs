@@ -9,6 +9,7 @@
 
 mod dependencies;
 mod layers;
+mod metrics;
 mod migrations;
 mod names;
 mod shape;
@@ -71,6 +72,13 @@ fn functions_fit_a_screen() {
 #[test]
 fn no_test_is_ignored() {
     hold(&shape::no_test_is_ignored(&source::workspace()));
+}
+
+#[test]
+fn metrics_are_told_of() {
+    let sources = source::workspace();
+    hold(&metrics::stand_in_the_table(&sources, &metrics::table()));
+    hold(&metrics::are_described(&sources));
 }
 
 #[test]
