@@ -24,6 +24,7 @@ use crate::pause::{self, Valve};
 use crate::relay;
 use crate::runner;
 use crate::settings::Settings;
+use crate::slot::{self, Slot};
 use crate::spec::Spec;
 use crate::state::{Needs, States};
 use crate::store::{Store, deliveries, outbox, pauses};
@@ -200,6 +201,7 @@ impl App {
             running.closing.clone(),
         ));
         running.keep(purge(self.store.clone(), running.closing.clone()));
+        running.keep(slot::poked(running.closing.clone()));
         running.keep(pause::watch(self.store.clone(), valves, running.closing.clone()));
         if let Some(address) = self.settings.http {
             let (store, bus) = (self.store.clone(), self.bus.clone());
@@ -214,6 +216,7 @@ impl App {
                 heartbeat,
                 abort,
                 valve: post.valve.clone(),
+                slot: Slot::default(),
             };
             running.takers.spawn(runner::run(
                 executor,

@@ -172,6 +172,8 @@ mod tests {
             retry: Backoff::DEFAULT,
             timeout: Duration::from_secs(30),
             concurrency: 1,
+            per_key: None,
+            rate: None,
             ambiguous: None,
         }
     }

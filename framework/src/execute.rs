@@ -26,6 +26,7 @@ use crate::names;
 use crate::outcome::{Ambiguous, Failure, Reconciled, Verdict};
 use crate::pause::Valve;
 use crate::settle::abandon;
+use crate::slot::Slot;
 use crate::spec::Policy;
 use crate::state::States;
 use crate::store::dead_letters::{self, Reason};
@@ -48,6 +49,8 @@ pub(crate) struct Executor {
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) valve: Valve,
+    /// The place of the delivery at hand.
+    pub(crate) slot: Slot,
     /// Cancelled when draining takes too long: what still runs is put back, its attempt not counted.
     pub(crate) abort: CancellationToken,
 }
@@ -66,13 +69,13 @@ pub(crate) enum Ended {
 
 impl Executor {
     /// Takes the delivery to its end. Errors end here: in the ledger where it can be reached, in the log where not.
-    pub(crate) async fn execute(&self, incoming: Incoming) {
+    pub(crate) async fn execute(&self, incoming: Incoming, opened: Option<Opened>) {
         let delivery = Traced::of(self.handler.policy().id, &incoming);
         // Boxed, since each wrapping would move it once more.
-        delivery.around(Box::pin(self.deliver(incoming))).await;
+        delivery.around(Box::pin(self.deliver(incoming, opened))).await;
     }
 
-    async fn deliver(&self, incoming: Incoming) {
+    async fn deliver(&self, incoming: Incoming, opened: Option<Opened>) {
         let handler = self.handler.policy().id;
         counter!(names::CONSUMED, "handler" => handler).increment(1);
         edge!(Received);
@@ -80,7 +83,8 @@ impl Executor {
             key,
             fingerprint,
             message,
-        } = self.open(&incoming);
+            ..
+        } = opened.unwrap_or_else(|| self.open(&incoming));
         let (claim, asked_at) = match self.claim(&incoming, key.clone(), &fingerprint).await {
             Ok(claimed) => claimed,
             Err(error) => return self.wait_for_the_store(&incoming, &error).await,
@@ -107,11 +111,12 @@ impl Executor {
         incoming.receipt.nak(STORE_AWAY).await;
     }
 
-    fn open(&self, incoming: &Incoming) -> Opened {
+    pub(crate) fn open(&self, incoming: &Incoming) -> Opened {
         let opened = std::panic::catch_unwind(AssertUnwindSafe(|| self.handler.open(incoming)));
         opened.unwrap_or_else(|panic| Opened {
             key: incoming.place(),
             fingerprint: crate::fingerprint::of_payload(&incoming.payload, &[]),
+            lane: None,
             message: Err(format!("decoding it panicked: {}", panic_text(&*panic))),
         })
     }
@@ -174,6 +179,9 @@ impl Executor {
         if let Some((reason, failure)) = self.used_up(&claim) {
             return self.dead_letter(incoming, &claim, reason, &failure).await;
         }
+        // What this task has woken so far, such as the one that returns a connection to its pool, may wait for this very
+        // thread: let it run before a handler can block the thread.
+        tokio::task::yield_now().await;
         let mut cx = Cx::new(&self.store, incoming, &claim);
         let started = Instant::now();
         let attempt = self.uncut(&pulse, self.attempt(message, &mut cx)).await;
@@ -185,12 +193,15 @@ impl Executor {
 
     /// Lets the handler work, unless the lease is lost or the process stops meanwhile.
     async fn uncut<T>(&self, pulse: &Pulse, work: impl Future<Output = T>) -> Result<T, Ended> {
-        tokio::select! {
+        self.slot.arm(self.handler.policy().timeout, pulse.abandon());
+        let done = tokio::select! {
             biased;
             () = pulse.lost() => Err(Ended::Lost),
             () = self.abort.cancelled() => Err(Ended::Interrupted),
             done = work => Ok(done),
-        }
+        };
+        self.slot.disarm();
+        done
     }
 
     /// What must be dead-lettered without running it, and why.

@@ -129,6 +129,8 @@ pub(crate) type Decoded = Box<dyn Any + Send + Sync>;
 pub(crate) struct Opened {
     pub(crate) key: Key,
     pub(crate) fingerprint: String,
+    /// What it shares a limit with.
+    pub(crate) lane: Option<Key>,
     /// The message, or why it can't be read.
     pub(crate) message: Result<Decoded, String>,
 }
@@ -165,9 +167,14 @@ impl<M: Message, H: Handle<M>> AnyHandler for Typed<H, M> {
             (Ok(message), Some(key)) => key(message),
             _ => incoming.place(),
         };
+        let lane = match (&message, self.spec.lane) {
+            (Ok(message), Some(lane)) => Some(lane(message)),
+            _ => None,
+        };
         Opened {
             key,
             fingerprint,
+            lane,
             message: message.map(|message| Box::new(message) as Decoded),
         }
     }

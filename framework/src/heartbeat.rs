@@ -172,6 +172,33 @@ impl Pulse {
     }
 }
 
+/// The right to give a delivery up, without its being told.
+#[derive(Debug)]
+pub(crate) struct Abandon {
+    id: u64,
+    heartbeat: Heartbeat,
+    lost: CancellationToken,
+}
+
+impl Pulse {
+    pub(crate) fn abandon(&self) -> Abandon {
+        Abandon {
+            id: self.id,
+            heartbeat: self.heartbeat.clone(),
+            lost: self.lost.clone(),
+        }
+    }
+}
+
+impl Abandon {
+    /// The lease is prolonged no more, and whatever the handler still does is not wanted.
+    pub(crate) fn now(&self) {
+        self.heartbeat
+            .locked(|in_flight| in_flight.deliveries.remove(&self.id));
+        self.lost.cancel();
+    }
+}
+
 impl Drop for Pulse {
     fn drop(&mut self) {
         self.heartbeat

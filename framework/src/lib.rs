@@ -11,7 +11,7 @@
 //! # Layout
 //! What users write: [`message`], [`handler`], [`spec`], [`outcome`], [`cx`]; [`function`]s with what they [`extract`] from
 //! a [`delivery`], and [`layer`]s around it. One delivery: `execute`, `settle`,
-//! `heartbeat`. Around it: `runner` pulls, `relay` publishes, [`cron`] fires,
+//! `heartbeat`. Around it: `runner` pulls into `floor` and `room`, `relay` publishes, [`cron`] fires,
 //! [`app`] starts and drains; [`trace`] and [`attempt_log`] tell what happened. [`bus`] alone knows the broker,
 //! [`store`] alone knows SQL. `retry`, `fingerprint`, `streams`, [`key`] and [`headers`] are pure.
 
@@ -32,6 +32,7 @@ mod execute;
 pub mod explain;
 pub mod extract;
 mod fingerprint;
+mod floor;
 pub mod function;
 pub mod handler;
 pub mod headers;
@@ -44,12 +45,15 @@ pub mod message;
 mod names;
 pub mod outcome;
 mod pause;
+mod rate;
 pub mod redact;
 mod relay;
 mod retry;
+mod room;
 mod runner;
 mod settings;
 mod settle;
+mod slot;
 pub mod spec;
 mod state;
 pub mod store;
@@ -73,6 +77,7 @@ pub use layer::{DeliveryError, Next};
 pub use message::{Message, Version};
 pub use outcome::{Ambiguous, HandlerError, Reconciled, Verdict};
 pub use postroom_derive::{Handler, HandlerError, Message};
+pub use rate::Rate;
 pub use settings::{DEFAULT_DATABASE_URL, DEFAULT_NATS_URL, Settings, SettingsError};
 pub use spec::{Spec, SpecError};
 pub use store::{Store, StoreError, Tx};

@@ -20,6 +20,8 @@ pub(crate) const FENCED: &str = "postroom_fenced_total";
 pub(crate) const ACKS_UNCONFIRMED: &str = "postroom_acks_unconfirmed_total";
 /// Whether a handler rests, by `handler`: 1 or 0.
 pub(crate) const PAUSED: &str = "postroom_paused";
+/// Handlers that do not end though their time is up, by `handler`.
+pub(crate) const STUCK: &str = "postroom_stuck_handlers";
 /// Time in the handler, by `handler`.
 pub(crate) const HANDLER_SECONDS: &str = "postroom_handler_seconds";
 /// Time from the commit to the confirmed ack, by `handler`.
@@ -52,6 +54,11 @@ pub(crate) fn describe() {
         ACKS_UNCONFIRMED,
         Unit::Count,
         "Acks that the broker did not confirm"
+    );
+    describe_gauge!(
+        STUCK,
+        Unit::Count,
+        "Handlers that do not end though their time is up"
     );
     describe_gauge!(PAUSED, Unit::Count, "1 while the handler is paused");
     describe_histogram!(HANDLER_SECONDS, Unit::Seconds, "Time in the handler");

@@ -1,97 +1,113 @@
-//! The pull loop of one handler: as many messages as there are free slots, never more.
+//! The pull loop of one handler: keeps its slots busy and its waiting room short.
+//!
+//! One task owns the slots and the room. It asks the broker for as many messages as can begin at once, and for a few more
+//! where the handler is quick, so that no slot waits for the broker; a slow handler has nothing pulled ahead.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::app::Post;
 use crate::bus::{Bus, BusError, Incoming, Pull};
 use crate::execute::Executor;
+use crate::floor::{Floor, HAND_BACK, MOST_AHEAD};
 use crate::heartbeat::LEASE;
 
 /// The first wait after the broker failed us; it doubles up to [`PAUSE_CAP`].
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_CAP: Duration = Duration::from_secs(5);
+/// What waits is reported to the broker, and what is stuck looked for, this often.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Pulls and executes until `stop`, then waits for what is under way.
 pub(crate) async fn run(executor: Executor, bus: Bus, post: Post, stop: CancellationToken) {
-    let policy = executor.handler.policy().clone();
-    let slots = Arc::new(Semaphore::new(usize::from(policy.concurrency)));
-    let tasks = TaskTracker::new();
+    let handler = executor.handler.policy().id;
+    let subject = executor.handler.subject();
+    let mut floor = Floor::new(executor);
     let mut pause = PAUSE;
     while !stop.is_cancelled() {
         tokio::select! {
             () = post.valve.opened() => {}
             () = stop.cancelled() => break,
         }
-        let consumer = bus
-            .consumer(&post.stream, post.durable, executor.handler.subject(), LEASE)
-            .await;
-        let ended = match consumer {
+        let ended = match bus.consumer(&post.stream, post.durable, subject, LEASE).await {
             Ok(pull) => {
                 pause = PAUSE;
-                pull_while_well(&pull, &executor, &slots, &tasks, &stop).await
+                tokio::select! {
+                    // In this order: a handler that has paused itself begins nothing in the slot that it frees.
+                    biased;
+                    () = stop.cancelled() => Ok(()),
+                    () = post.valve.closed() => Ok(()),
+                    ended = work(&mut floor, &pull) => ended,
+                }
             }
             Err(error) => Err(error),
         };
+        floor.hand_back().await;
         if let Err(error) = ended {
-            tracing::warn!(handler = policy.id, %error, "no messages for now; trying again in {pause:?}");
+            tracing::warn!(handler, %error, "no messages for now; trying again in {pause:?}");
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_CAP),
                 () = stop.cancelled() => {}
             }
         }
     }
-    tasks.close();
-    tasks.wait().await;
+    floor.finish().await;
 }
 
-async fn pull_while_well(
-    pull: &Pull,
-    executor: &Executor,
-    slots: &Arc<Semaphore>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<(), BusError> {
+/// Until the broker fails.
+async fn work(floor: &mut Floor, pull: &Pull) -> Result<(), BusError> {
+    let (sender, arrivals) = mpsc::channel(MOST_AHEAD);
+    let mut arrivals = Arrivals(arrivals);
+    let mut pulling: Option<BoxFuture<'_, Result<(), BusError>>> = None;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // Wait for one free slot, then ask for as many messages as are free by now.
-        let free = tokio::select! {
-            permit = slots.acquire() => { drop(permit); slots.available_permits().max(1) }
-            () = stop.cancelled() => return Ok(()),
+        floor.begin_what_can();
+        if pulling.is_none()
+            && let wanted @ 1.. = floor.wanted()
+        {
+            pulling = Some(Box::pin(pull.pull(wanted, &sender)));
+        }
+        let pulled = async {
+            match &mut pulling {
+                Some(pulling) => pulling.await,
+                None => std::future::pending().await,
+            }
         };
-        let (sender, receiver) = mpsc::channel(free);
-        let dispatching = dispatch(receiver, executor, slots, tasks);
-        let pulling = async {
-            let pulled = pull.pull(free, &sender).await;
-            drop(sender);
-            pulled
-        };
+        let wake = floor.wake().unwrap_or_else(|| Instant::now() + TICK);
         tokio::select! {
-            (pulled, ()) = async { tokio::join!(pulling, dispatching) } => pulled?,
-            () = executor.valve.closed() => return Ok(()),
-            () = stop.cancelled() => return Ok(()),
+            Some(incoming) = arrivals.0.recv() => floor.admit(incoming).await,
+            () = floor.ended() => {}
+            pulled = pulled => {
+                pulled?;
+                pulling = None;
+            }
+            () = tokio::time::sleep_until(wake) => {}
+            _ = ticks.tick() => floor.look_around().await,
         }
     }
 }
 
-/// Starts each message in a slot of its own.
-async fn dispatch(
-    mut from: mpsc::Receiver<Incoming>,
-    executor: &Executor,
-    slots: &Arc<Semaphore>,
-    tasks: &TaskTracker,
-) {
-    while let Some(incoming) = from.recv().await {
-        let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
-            return;
-        };
-        let executor = executor.clone();
-        tasks.spawn(async move {
-            executor.execute(incoming).await;
-            drop(slot);
-        });
+/// What has arrived when nothing more may begin goes back at once, and not when the broker loses patience.
+struct Arrivals(mpsc::Receiver<Incoming>);
+
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        self.0.close();
+        let mut left = Vec::new();
+        while let Ok(incoming) = self.0.try_recv() {
+            left.push(incoming);
+        }
+        if !left.is_empty() {
+            tokio::spawn(async move {
+                for incoming in left {
+                    incoming.receipt.nak(HAND_BACK).await;
+                }
+            });
+        }
     }
 }

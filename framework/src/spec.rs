@@ -9,6 +9,7 @@ use crate::handler::{Ask, Reconcile, ask};
 use crate::key::Key;
 use crate::message::Message;
 use crate::outcome::Ambiguous;
+use crate::rate::Rate;
 use crate::retry::Backoff;
 
 /// Longer than the default retries by far, and than the weekend after which somebody replays a dead letter.
@@ -41,6 +42,7 @@ const MAX_ID_LEN: usize = 64;
 pub struct Spec<M> {
     pub(crate) policy: Policy,
     pub(crate) key: Option<fn(&M) -> Key>,
+    pub(crate) lane: Option<fn(&M) -> Key>,
     pub(crate) reconcile: Option<Ask<M>>,
     message: PhantomData<fn(M)>,
 }
@@ -55,6 +57,9 @@ pub(crate) struct Policy {
     pub(crate) retry: Backoff,
     pub(crate) timeout: Duration,
     pub(crate) concurrency: u16,
+    /// So many at a time of those that share a lane.
+    pub(crate) per_key: Option<u16>,
+    pub(crate) rate: Option<Rate>,
     pub(crate) ambiguous: Option<Ambiguous>,
 }
 
@@ -114,9 +119,12 @@ impl<M: Message> Spec<M> {
                 retry: Backoff::DEFAULT,
                 timeout: DEFAULT_TIMEOUT,
                 concurrency: DEFAULT_CONCURRENCY,
+                per_key: None,
+                rate: None,
                 ambiguous: None,
             },
             key: None,
+            lane: None,
             reconcile: None,
             message: PhantomData,
         }
@@ -152,6 +160,22 @@ impl<M: Message> Spec<M> {
     #[must_use]
     pub const fn concurrency(mut self, concurrency: u16) -> Self {
         self.policy.concurrency = concurrency;
+        self
+    }
+
+    /// Of messages with an equal key, such as a recipient's domain, so many at a time in one process. One that must wait for
+    /// its key is not claimed yet, so no attempt is spent, and those of other keys pass it by. It makes no order.
+    #[must_use]
+    pub const fn per_key(mut self, key: fn(&M) -> Key, limit: u16) -> Self {
+        self.lane = Some(key);
+        self.policy.per_key = Some(limit);
+        self
+    }
+
+    /// No more than so many messages are begun in so long, in one process; with several, give each its part.
+    #[must_use]
+    pub const fn rate(mut self, rate: Rate) -> Self {
+        self.policy.rate = Some(rate);
         self
     }
 
@@ -238,6 +262,19 @@ impl Policy {
         if self.concurrency == 0 {
             return wrong("concurrency", "0".to_owned(), "use 1 or more");
         }
+        if self.per_key == Some(0) {
+            return wrong("per_key", "0".to_owned(), "use 1 or more");
+        }
+        if let Some(rate) = self.rate
+            && rate.refill().is_zero()
+        {
+            let value = format!("{} in {}", rate.count, humantime::format_duration(rate.per));
+            return wrong(
+                "rate",
+                value,
+                "use 1 message or more, and no more than a thousand million a second",
+            );
+        }
         let horizon = self.retry.horizon(self.timeout);
         if self.ttl < horizon {
             return Err(SpecError::Ttl {
@@ -255,6 +292,7 @@ impl<M> fmt::Debug for Spec<M> {
         f.debug_struct("Spec")
             .field("policy", &self.policy)
             .field("keyed", &self.key.is_some())
+            .field("asks", &self.reconcile.is_some())
             .finish()
     }
 }
@@ -271,6 +309,8 @@ mod tests {
             retry: Backoff::DEFAULT,
             timeout: DEFAULT_TIMEOUT,
             concurrency: 1,
+            per_key: None,
+            rate: None,
             ambiguous: None,
         }
     }
@@ -315,6 +355,21 @@ mod tests {
             },
             "concurrency is 0",
         );
+        check(
+            Policy {
+                per_key: Some(0),
+                ..policy()
+            },
+            "per_key is 0",
+        );
+        for (count, per, words) in [
+            (0, Duration::from_secs(1), "rate is 0 in 1s"),
+            (1, Duration::ZERO, "rate is 1 in 0s"),
+            (u32::MAX, Duration::from_secs(1), "rate is 4294967295 in 1s"),
+        ] {
+            let rate = Some(Rate::new(count, per));
+            check(Policy { rate, ..policy() }, words);
+        }
         check(
             Policy {
                 timeout: Duration::ZERO,

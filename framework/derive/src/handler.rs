@@ -12,6 +12,7 @@ use syn::{DeriveInput, Expr, ExprArray, Ident, LitInt, LitStr, Token, Type};
 use crate::attributes::{self, Mistakes, Once, string};
 use crate::backoff::Backoff;
 use crate::duration;
+use crate::rate::Rate;
 
 const KEYS: &[&str] = &[
     "on",
@@ -20,6 +21,8 @@ const KEYS: &[&str] = &[
     "retry",
     "timeout",
     "concurrency",
+    "per_key",
+    "rate",
     "ambiguous",
     "aliases",
 ];
@@ -33,6 +36,8 @@ struct Declared {
     retry: Once<Retry>,
     timeout: Once<Duration>,
     concurrency: Once<u16>,
+    per_key: Once<PerKey>,
+    rate: Once<Rate>,
     ambiguous: Once<Ident>,
     aliases: Once<Vec<LitStr>>,
 }
@@ -40,6 +45,11 @@ struct Declared {
 struct Idempotent {
     fields: Vec<Expr>,
     ttl: Option<(LitStr, Duration)>,
+}
+
+struct PerKey {
+    field: Expr,
+    limit: u16,
 }
 
 struct Retry {
@@ -95,6 +105,8 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
         retry: Once::new("retry"),
         timeout: Once::new("timeout"),
         concurrency: Once::new("concurrency"),
+        per_key: Once::new("per_key"),
+        rate: Once::new("rate"),
         ambiguous: Once::new("ambiguous"),
         aliases: Once::new("aliases"),
     };
@@ -120,6 +132,16 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
         } else if meta.path.is_ident("concurrency") {
             let concurrency = mistakes.keep(at_least_one(&meta)).unwrap_or(1);
             declared.concurrency.set(&meta, concurrency, mistakes);
+        } else if meta.path.is_ident("per_key") {
+            let per_key = per_key(&meta, mistakes)?;
+            declared.per_key.set(&meta, per_key, mistakes);
+        } else if meta.path.is_ident("rate") {
+            let read = |text: LitStr| {
+                Rate::parse(&text.value()).map_err(|wrong| syn::Error::new(text.span(), wrong))
+            };
+            if let Some(rate) = mistakes.keep(string(&meta).and_then(read)) {
+                declared.rate.set(&meta, rate, mistakes);
+            }
         } else if meta.path.is_ident("ambiguous") {
             let policy: Ident = meta.value()?.parse()?;
             if !["Resend", "Hold", "Reconcile"]
@@ -141,6 +163,23 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
         Ok(())
     });
     declared
+}
+
+/// `per_key(to.domain, 4)`.
+fn per_key(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<PerKey> {
+    let inside;
+    syn::parenthesized!(inside in meta.input);
+    let field: Expr = inside.parse()?;
+    if !is_field(&field) {
+        mistakes.at(
+            &field,
+            "a field of the message is wanted here, such as `account` or `to.domain`",
+        );
+    }
+    inside.parse::<Token![,]>()?;
+    let number: LitInt = inside.parse()?;
+    let limit = mistakes.keep(parse_at_least_one(&number)).unwrap_or(1);
+    Ok(PerKey { field, limit })
 }
 
 /// `aliases = ["old-id", …]`.
@@ -395,6 +434,14 @@ fn spec(declared: &Declared, on: &Type, id: &LitStr) -> TokenStream {
         .concurrency
         .value
         .map(|concurrency| quote!(.concurrency(#concurrency)));
+    let per_key = declared.per_key.value.as_ref().map(|PerKey { field, limit }| {
+        let part = quote_spanned!(field.span()=> &message.#field);
+        quote!(.per_key(|message: &#on| ::postroom::Key::of(&[#part]), #limit))
+    });
+    let rate = declared.rate.value.map(|Rate { count, per }| {
+        let per = duration::tokens(per);
+        quote!(.rate(::postroom::Rate::new(#count, #per)))
+    });
     let ambiguous = declared.ambiguous.value.as_ref().map(|policy| {
         if policy == "Reconcile" {
             // Spanned, so that a handler that can't be asked is told so at the word that promises it.
@@ -410,7 +457,7 @@ fn spec(declared: &Declared, on: &Type, id: &LitStr) -> TokenStream {
         .map(|aliases| quote!(.aliases(&[#(#aliases),*])));
     // The message is named where a bound on it may fail, so that the compiler can name it, too.
     let named = ambiguous.as_ref().map(|_| quote!(::<#on>));
-    quote!(::postroom::Spec #named::new(#id) #idempotent #retry #timeout #concurrency #ambiguous #aliases)
+    quote!(::postroom::Spec #named::new(#id) #idempotent #retry #timeout #concurrency #per_key #rate #ambiguous #aliases)
 }
 
 /// That the type handles what it says, and that it has a policy if its errors can be ambiguous: errors of the compiler's

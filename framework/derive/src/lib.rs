@@ -17,6 +17,13 @@ mod duration;
 mod handler;
 mod handler_error;
 mod message;
+#[path = "../../src/rate.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the same file as in the framework, which uses the rest of it"
+)]
+mod rate;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -43,6 +50,8 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 ///     idempotent(key = [user_id, to.address], ttl = "7d"), fields of the message; default: each stored message once
 ///     retry(max = 8, backoff = "2s..15m"),                 attempts in all, first and longest wait
 ///     timeout = "30s", concurrency = 8,
+///     per_key(to.domain, 4),                               so many at a time of messages that are alike in a field
+///     rate = "100/s",                                      or /m, /h, /d: no more are begun; per process, as all of these
 ///     ambiguous = Resend,                                  or Hold or Reconcile; required where the error type can be
 ///                                                          ambiguous; Reconcile needs `impl Reconcile<Welcome>`
 ///     aliases = ["welcome-mail"],                          ids that the handler had before

@@ -8,6 +8,7 @@
 )]
 
 mod cases;
+mod flow;
 mod functions;
 mod probe;
 mod says;
@@ -20,6 +21,7 @@ mod trouble;
 mod world;
 
 use cases::*;
+use flow::*;
 use functions::*;
 use says::*;
 use start::*;
@@ -78,6 +80,9 @@ everywhere![
     a_trace_goes_on_in_what_a_handler_publishes_and_in_its_letter,
     a_message_without_a_trace_begins_one_that_outlives_its_death,
     a_letter_tells_what_each_attempt_logged,
+    a_busy_key_keeps_its_limit_and_holds_up_no_other,
+    no_more_are_begun_than_the_rate_allows,
+    a_stuck_handler_loses_its_slot_and_its_message,
     a_request_and_its_copy_are_given_one_result,
     a_handler_that_pauses_itself_rests_and_then_goes_on,
     a_paused_handler_takes_nothing_in_any_process_until_it_is_resumed,

@@ -1,0 +1,256 @@
+//! The slots of one handler in one process: what runs, what waits, and how much more to ask for.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use metrics::gauge;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::Incoming;
+use crate::execute::Executor;
+use crate::handler::Opened;
+use crate::key::Key;
+use crate::names;
+use crate::rate::Rate;
+use crate::room::Room;
+use crate::slot::Slot;
+
+/// What is handed back unbegun is delivered again after this.
+pub(crate) const HAND_BACK: Duration = Duration::from_millis(100);
+/// Nothing more than this is pulled ahead, however quick the handler.
+pub(crate) const MOST_AHEAD: usize = 256;
+/// So much work is pulled ahead: about ten round trips to a broker nearby.
+const AHEAD: Duration = Duration::from_millis(50);
+/// A message whose key has its share of the room comes back after this, and up to as long again, at random.
+const SENT_AWAY: Duration = Duration::from_secs(2);
+/// After one was sent away, the next messages are asked for after this: a long row of one busy key is walked past, not
+/// run past.
+const BREATH: Duration = Duration::from_millis(20);
+/// Slots that are opened in place of stuck ones. Each stuck handler keeps a thread of the runtime, of which there are few.
+const MOST_REPLACED: usize = 4;
+
+pub(crate) struct Floor {
+    executor: Executor,
+    room: Room<Arrived>,
+    running: HashMap<u64, Running>,
+    last: u64,
+    reports: mpsc::UnboundedSender<Report>,
+    reported: mpsc::UnboundedReceiver<Report>,
+    tasks: TaskTracker,
+    rate: Option<DefaultDirectRateLimiter>,
+    /// When a token or a breath is due.
+    wake: Option<Instant>,
+    resting_until: Option<Instant>,
+    /// A moving average over the last deliveries.
+    usual_time: Option<Duration>,
+}
+
+struct Arrived {
+    incoming: Incoming,
+    /// Opened already, where its key had to be known.
+    opened: Option<Opened>,
+}
+
+struct Running {
+    slot: Slot,
+    lane: Option<Key>,
+    stuck: bool,
+}
+
+struct Report {
+    id: u64,
+    took: Duration,
+}
+
+impl Floor {
+    pub(crate) fn new(executor: Executor) -> Self {
+        let policy = executor.handler.policy();
+        let (reports, reported) = mpsc::unbounded_channel();
+        Self {
+            room: Room::new(policy.per_key.map_or(usize::MAX, usize::from)),
+            rate: policy.rate.and_then(limiter),
+            executor,
+            running: HashMap::new(),
+            last: 0,
+            reports,
+            reported,
+            tasks: TaskTracker::new(),
+            wake: None,
+            resting_until: None,
+            usual_time: None,
+        }
+    }
+
+    /// Takes a message into the room, or sends it away for a while.
+    pub(crate) async fn admit(&mut self, incoming: Incoming) {
+        let keyed = self.executor.handler.policy().per_key.is_some();
+        let mut opened = keyed.then(|| self.executor.open(&incoming));
+        let lane = opened.as_mut().and_then(|opened| opened.lane.take());
+        if let Err(Arrived { incoming, .. }) = self.room.admit(Arrived { incoming, opened }, lane) {
+            self.resting_until = Some(Instant::now() + BREATH);
+            incoming
+                .receipt
+                .nak(SENT_AWAY.mul_f64(1.0 + rand::random::<f64>()))
+                .await;
+        }
+    }
+
+    /// Begins as many as there are slots, keys and tokens for.
+    pub(crate) fn begin_what_can(&mut self) {
+        self.wake = self.resting_until;
+        while self.free() > 0 && self.room.has_next() {
+            if let Some(Err(not_yet)) = self.rate.as_ref().map(RateLimiter::check) {
+                let due = Instant::now() + not_yet.wait_time_from(DefaultClock::default().now());
+                self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
+                return;
+            }
+            let Some((arrived, lane)) = self.room.next() else {
+                return;
+            };
+            self.begin(arrived, lane);
+        }
+    }
+
+    fn begin(&mut self, arrived: Arrived, lane: Option<Key>) {
+        self.last += 1;
+        let (id, slot, reports) = (self.last, Slot::default(), self.reports.clone());
+        let mut executor = self.executor.clone();
+        executor.slot = slot.clone();
+        self.running.insert(
+            id,
+            Running {
+                slot,
+                lane,
+                stuck: false,
+            },
+        );
+        self.tasks.spawn(async move {
+            let began = Instant::now();
+            executor.execute(arrived.incoming, arrived.opened).await;
+            // The floor may be gone, with the process about to follow.
+            let _ = reports.send(Report {
+                id,
+                took: began.elapsed(),
+            });
+        });
+    }
+
+    /// Resolves when a delivery has ended.
+    pub(crate) async fn ended(&mut self) {
+        let Some(Report { id, took }) = self.reported.recv().await else {
+            return std::future::pending().await;
+        };
+        self.usual_time = Some(self.usual_time.map_or(took, |usual| (usual * 7 + took) / 8));
+        let Some(ended) = self.running.remove(&id) else {
+            return;
+        };
+        self.room.ended(ended.lane.as_ref());
+        if ended.stuck {
+            tracing::warn!(handler = self.handler(), "a stuck handler has ended after all");
+            self.tell_stuck();
+        }
+    }
+
+    /// How many messages to ask for.
+    pub(crate) fn wanted(&self) -> usize {
+        if self.resting_until.is_some_and(|until| until > Instant::now()) {
+            return 0;
+        }
+        let budget = self.free() + self.ahead();
+        let wanted = budget.saturating_sub(self.room.ready());
+        // Not one by one while there is something to do: each question costs a round trip.
+        let all = self.slots() + self.ahead();
+        let busy = self.free() < self.slots();
+        if busy && wanted < all / 4 {
+            0
+        } else {
+            wanted.min(MOST_AHEAD)
+        }
+    }
+
+    /// What the slots will have done within [`AHEAD`].
+    fn ahead(&self) -> usize {
+        let Some(usual) = self.usual_time else {
+            return 0;
+        };
+        let each = AHEAD.as_micros() / usual.as_micros().max(1);
+        let ahead = usize::try_from(each)
+            .unwrap_or(MOST_AHEAD)
+            .saturating_mul(self.slots());
+        ahead.min(MOST_AHEAD)
+    }
+
+    fn slots(&self) -> usize {
+        usize::from(self.executor.handler.policy().concurrency)
+    }
+
+    fn free(&self) -> usize {
+        let replaced = self.stuck().min(MOST_REPLACED);
+        (self.slots() + replaced).saturating_sub(self.running.len())
+    }
+
+    fn stuck(&self) -> usize {
+        self.running.values().filter(|running| running.stuck).count()
+    }
+
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        self.wake.filter(|wake| *wake > Instant::now())
+    }
+
+    /// Tells the broker that what waits is not forgotten, and gives up on what is stuck.
+    pub(crate) async fn look_around(&mut self) {
+        let handler = self.handler();
+        let mut found = false;
+        for running in self.running.values_mut().filter(|running| !running.stuck) {
+            if running.slot.give_up() {
+                running.stuck = true;
+                found = true;
+            }
+        }
+        if found {
+            let stuck = self.stuck();
+            tracing::error!(
+                handler,
+                stuck,
+                "a handler is stuck: it blocks its thread, or does not end when it is dropped; its message is left to the \
+                 next claim, and its slot replaced, {MOST_REPLACED} times at most: restart this process"
+            );
+            self.tell_stuck();
+        }
+        for arrived in self.room.iter() {
+            arrived.incoming.receipt.progress().await;
+        }
+    }
+
+    fn tell_stuck(&self) {
+        let stuck = u32::try_from(self.stuck()).unwrap_or(u32::MAX);
+        gauge!(names::STUCK, "handler" => self.handler()).set(f64::from(stuck));
+    }
+
+    fn handler(&self) -> &'static str {
+        self.executor.handler.policy().id
+    }
+
+    /// Gives back what has not begun.
+    pub(crate) async fn hand_back(&mut self) {
+        for arrived in self.room.clear() {
+            arrived.incoming.receipt.nak(HAND_BACK).await;
+        }
+    }
+
+    /// Waits for what is under way.
+    pub(crate) async fn finish(self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn limiter(rate: Rate) -> Option<DefaultDirectRateLimiter> {
+    let quota = Quota::with_period(rate.refill())?.allow_burst(NonZeroU32::new(rate.count)?);
+    Some(RateLimiter::direct(quota))
+}

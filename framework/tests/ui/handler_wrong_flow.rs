@@ -1,0 +1,26 @@
+use postroom::{Cx, CxError, Handle, Handler, Message};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Message)]
+#[message(subject = "orders.created", id = "orders.created.v1")]
+struct OrderCreated {
+    order: String,
+}
+
+#[derive(Handler)]
+#[handler(
+    on = OrderCreated,
+    id = "confirm-order",
+    rate = "100 a second",
+    per_key(order.len(), 0),
+)]
+struct ConfirmOrder;
+
+impl Handle<OrderCreated> for ConfirmOrder {
+    type Error = CxError;
+    async fn handle(&self, _: OrderCreated, _: &mut Cx<'_>) -> Result<(), CxError> {
+        Ok(())
+    }
+}
+
+fn main() {}
