@@ -15,6 +15,7 @@ use crate::cron::{self, Cron, Fire};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::execute::Executor;
+use crate::foreign;
 use crate::handler::{AnyHandler, Handle, Handler, Typed};
 use crate::health;
 use crate::heartbeat::Heartbeat;
@@ -168,6 +169,7 @@ impl App {
         for spec in self.streams() {
             self.bus.ensure_stream(&spec).await?;
         }
+        foreign::prepare(&self.bus).await;
         let crons = cron::prepare(&self.store, self.crons).await?;
         let mut posts = Vec::new();
         for handler in &self.handlers {
@@ -225,11 +227,10 @@ impl App {
                 running.stop.clone(),
             ));
         }
-        if !crons.is_empty() {
-            running
-                .takers
-                .spawn(cron::run(self.store.clone(), crons, running.stop.clone()));
-        }
+        let (store, stop) = (self.store, &running.stop);
+        let cron = cron::run(store.clone(), crons, stop.clone());
+        running.takers.spawn(cron);
+        running.takers.spawn(foreign::run(store, self.bus, stop.clone()));
         for service in self.services {
             running.takers.spawn(service(running.stop.clone()));
         }

@@ -7,6 +7,7 @@ mod facts;
 mod inbox;
 mod producer;
 mod receipt;
+mod stored;
 
 use std::borrow::Borrow;
 use std::str::FromStr;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 pub use error::BusError;
 pub(crate) use facts::ConsumerFacts;
 pub(crate) use receipt::Receipt;
+pub(crate) use stored::Stored;
 
 use crate::explain::with_causes;
 use crate::headers::{self, Headers};

@@ -15,6 +15,8 @@ pub const REPLY_TO: &str = "Postroom-Reply-To";
 pub const OUTCOME: &str = "Postroom-Outcome";
 /// On a replayed message: the dead letter's id.
 pub const REPLAY: &str = "Postroom-Replay";
+/// On a replayed message that died elsewhere: the dead letter's id. Whoever listens may take it.
+pub const RESENT: &str = "Postroom-Resent";
 /// On a replayed message: the only handler it is meant for. On a dead letter: the handler it died in.
 pub const HANDLER: &str = "Postroom-Handler";
 /// On a dead letter: the row's id in `dead_letters`.

@@ -11,7 +11,8 @@
 //! # Layout
 //! What users write: [`message`], [`handler`], [`spec`], [`outcome`], [`cx`]; [`function`]s with what they [`extract`] from
 //! a [`delivery`], and [`layer`]s around it. One delivery: `execute`, `settle`,
-//! `heartbeat`. Around it: `runner` pulls into `floor` and `room`, `relay` publishes, [`cron`] fires,
+//! `heartbeat`. Around it: `runner` pulls into `floor` and `room`, `relay` publishes, [`cron`] fires, `foreign` buries what
+//! died elsewhere,
 //! [`app`] starts and drains; [`trace`] and [`attempt_log`] tell what happened. [`bus`] alone knows the broker,
 //! [`store`] alone knows SQL. `retry`, `fingerprint`, `streams`, [`key`] and [`headers`] are pure.
 
@@ -33,6 +34,7 @@ pub mod explain;
 pub mod extract;
 mod fingerprint;
 mod floor;
+mod foreign;
 pub mod function;
 pub mod handler;
 pub mod headers;

@@ -15,6 +15,7 @@ use crate::bus::{Bus, BusError, Incoming, Pull};
 use crate::execute::Executor;
 use crate::floor::{Floor, HAND_BACK, MOST_AHEAD};
 use crate::heartbeat::LEASE;
+use crate::streams;
 
 /// The first wait after the broker failed us; it doubles up to [`PAUSE_CAP`].
 const PAUSE: Duration = Duration::from_millis(100);
@@ -33,8 +34,15 @@ pub(crate) async fn run(executor: Executor, bus: Bus, post: Post, stop: Cancella
             () = post.valve.opened() => {}
             () = stop.cancelled() => break,
         }
-        let ended = match bus.consumer(&post.stream, post.durable, subject, LEASE).await {
+        let ended = match open(&bus, &post, subject).await {
             Ok(pull) => {
+                if pause > PAUSE {
+                    tracing::info!(
+                        handler,
+                        stream = post.stream,
+                        "stream and consumer are there again"
+                    );
+                }
                 pause = PAUSE;
                 tokio::select! {
                     // In this order: a handler that has paused itself begins nothing in the slot that it frees.
@@ -56,6 +64,12 @@ pub(crate) async fn run(executor: Executor, bus: Bus, post: Post, stop: Cancella
         }
     }
     floor.finish().await;
+}
+
+/// The consumer, made if it is missing, and its stream before it: somebody may have deleted both under a running worker.
+async fn open(bus: &Bus, post: &Post, subject: &str) -> Result<Pull, BusError> {
+    bus.ensure_stream(&streams::for_subject(subject)).await?;
+    bus.consumer(&post.stream, post.durable, subject, LEASE).await
 }
 
 /// Until the broker fails.

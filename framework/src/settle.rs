@@ -304,18 +304,26 @@ impl Executor {
             buried = self.bury(wordless, claim, &letter).await;
         }
         match buried {
-            Ok(Settled::Committed) => {
+            Ok((Settled::Committed, id)) => {
                 counter!(names::DEAD_LETTERS, "handler" => handler, "reason" => reason.as_str()).increment(1);
                 self.count("dead");
                 answer(incoming, handler, Answer::Dead(&failure.error)).await;
-                incoming.receipt.term(reason.as_str()).await;
+                incoming
+                    .receipt
+                    .term(&dead_letters::termination(reason, &id))
+                    .await;
             }
-            Ok(Settled::Fenced) => self.count_fenced(),
+            Ok((Settled::Fenced, _)) => self.count_fenced(),
             Err(error) => self.unsettled(&error),
         }
     }
 
-    async fn bury(&self, mut cx: Cx<'_>, claim: &Granted, letter: &Letter) -> Result<Settled, StoreError> {
+    async fn bury(
+        &self,
+        mut cx: Cx<'_>,
+        claim: &Granted,
+        letter: &Letter,
+    ) -> Result<(Settled, String), StoreError> {
         let mut tx = match cx.tx.take() {
             Some(tx) => tx,
             None => self.store.begin().await?,
@@ -334,7 +342,7 @@ impl Executor {
             tracing::warn!(handler = letter.handler, %id, %reason, stream, stream_seq, error = %for_log(&letter.error),
                 "a message was dead-lettered");
         }
-        Ok(settled)
+        Ok((settled, id))
     }
 
     async fn finish(
@@ -401,13 +409,6 @@ fn with_attempt(claim: &Granted, failure: &Failure) -> Vec<FailedAttempt> {
 }
 
 fn letter(handler: &str, incoming: &Incoming, claim: &Granted, reason: Reason, failure: &Failure) -> Letter {
-    #[derive(serde::Deserialize)]
-    struct Mail {
-        message_id: Option<String>,
-    }
-    let message_id = serde_json::from_slice::<Mail>(&incoming.payload)
-        .ok()
-        .and_then(|mail| mail.message_id);
     Letter {
         reason,
         handler: handler.to_owned(),
@@ -421,7 +422,7 @@ fn letter(handler: &str, incoming: &Incoming, claim: &Granted, reason: Reason, f
         error_class: failure.class.clone(),
         attempts: claim.attempts,
         history: with_attempt(claim, failure),
-        message_id,
+        message_id: dead_letters::message_id_in(&incoming.payload),
         replay_of: incoming.headers.get(headers::REPLAY).map(str::to_owned),
     }
 }

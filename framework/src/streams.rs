@@ -5,6 +5,13 @@ use std::time::Duration;
 /// Where dead letters go.
 pub const DEAD_LETTER_SUBJECT: &str = "emails.dlq";
 
+/// What JetStream says of messages that it gives up, and that consumers terminate; said once, to whoever listens.
+pub(crate) const ADVISORY_SUBJECT: &str = "$JS.EVENT.ADVISORY.CONSUMER.>";
+/// The stream that listens.
+pub(crate) const ADVISORIES: &str = "ADVISORIES";
+const MAX_DELIVERIES: &str = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>";
+const TERMINATED: &str = "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>";
+
 /// A stream that must exist before anything is published or consumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSpec {
@@ -37,6 +44,18 @@ pub(crate) fn pipeline() -> Vec<StreamSpec> {
     ]
 }
 
+/// Whether a message may be published there by somebody who was told to: a subject of tokens, none of them the broker's own.
+pub(crate) fn is_publishable(subject: &str) -> bool {
+    let token = |token: &str| {
+        let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '*' && c != '>';
+        !token.is_empty() && token.chars().all(plain)
+    };
+    !subject.starts_with('$')
+        && !subject.starts_with("_INBOX")
+        && subject != DEAD_LETTER_SUBJECT
+        && subject.split('.').all(token)
+}
+
 /// The stream for a subject that none of the pipeline's keeps: named after the subject's noun.
 pub(crate) fn for_subject(subject: &str) -> StreamSpec {
     if let Some(known) = pipeline()
@@ -44,6 +63,13 @@ pub(crate) fn for_subject(subject: &str) -> StreamSpec {
         .find(|spec| spec.subjects.iter().any(|filter| covers(filter, subject)))
     {
         return known;
+    }
+    if subject == ADVISORY_SUBJECT {
+        return StreamSpec {
+            name: ADVISORIES.to_owned(),
+            subjects: vec![MAX_DELIVERIES.to_owned(), TERMINATED.to_owned()],
+            max_age: KEEP,
+        };
     }
     let noun = subject.split('.').next().unwrap_or(subject);
     // `emails.` is shared by two streams of the pipeline, so what is new there gets a stream of its own subject.

@@ -300,4 +300,13 @@ async fn consumer_administration(context: &Context) {
     };
     let mut consumer = pull(&stream, "filtered", filtered).await;
     assert_eq!(consumer.info().await.unwrap().num_pending, 0);
+    // The filter is part of the request's subject, wildcards and all.
+    for (name, filter) in [("star", "flow.*"), ("rest", "flow.>")] {
+        let config = pull::Config {
+            filter_subject: filter.into(),
+            ..Default::default()
+        };
+        let consumer = pull(&stream, name, config).await;
+        assert_eq!(consumer.cached_info().config.filter_subject, filter);
+    }
 }

@@ -94,6 +94,9 @@ pub(crate) async fn prepare(store: &Store, jobs: Vec<Job>) -> Result<Vec<(Job, T
 
 /// Fires until `stop`.
 pub(crate) async fn run(store: Store, jobs: Vec<(Job, Timetable)>, stop: CancellationToken) {
+    if jobs.is_empty() {
+        return;
+    }
     while !stop.is_cancelled() {
         let mut wait = LONGEST_WAIT;
         for (job, timetable) in &jobs {

@@ -8,6 +8,7 @@
 )]
 
 mod cases;
+mod elsewhere;
 mod flow;
 mod functions;
 mod probe;
@@ -21,6 +22,7 @@ mod trouble;
 mod world;
 
 use cases::*;
+use elsewhere::*;
 use flow::*;
 use functions::*;
 use says::*;
@@ -91,6 +93,11 @@ everywhere![
     a_renamed_handler_goes_on_where_the_old_one_stopped,
     what_on_the_broker_can_outlive_the_ledger_is_refused_by_name,
     what_comes_back_after_the_ledger_has_forgotten_it_is_a_letter,
+    letters_of_other_clients_are_rows_once,
+    what_the_broker_gives_up_is_a_letter_even_of_times_when_nobody_listened,
+    a_replay_that_the_broker_refuses_is_a_dead_letter_again,
+    a_lost_termination_is_no_second_letter,
+    a_stream_that_is_deleted_under_a_worker_is_made_again,
 ];
 
 /// What is the same on any database and broker is tested on one pair.

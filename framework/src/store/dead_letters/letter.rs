@@ -37,9 +37,36 @@ pub enum Reason {
     UnknownEffect,
     /// It came back when the ledger had forgotten it, so it may have been handled before.
     Forgotten,
+    /// Another client put it on `emails.dlq`.
+    Foreign,
+    /// A consumer of the broker's has used up its deliveries.
+    MaxDeliveries,
+    /// Somebody else's consumer has terminated it.
+    Terminated,
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 10] = [
+        Self::Exhausted,
+        Self::Permanent,
+        Self::Undecodable,
+        Self::Poison,
+        Self::KeyReused,
+        Self::UnknownEffect,
+        Self::Forgotten,
+        Self::Foreign,
+        Self::MaxDeliveries,
+        Self::Terminated,
+    ];
+
+    /// Whether the message died where postroom had no part in it: no handler of postroom's waits for its replay.
+    pub(super) fn is_elsewhere(word: &str) -> bool {
+        [Self::Foreign, Self::MaxDeliveries, Self::Terminated]
+            .iter()
+            .any(|reason| reason.as_str() == word)
+    }
+
     /// The word in the table and in the `Postroom-Reason` header.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -51,6 +78,9 @@ impl Reason {
             Self::KeyReused => "key_reused",
             Self::UnknownEffect => "unknown_effect",
             Self::Forgotten => "forgotten",
+            Self::Foreign => "foreign",
+            Self::MaxDeliveries => "max_deliveries",
+            Self::Terminated => "terminated",
         }
     }
 }
@@ -126,6 +156,15 @@ impl Letter {
             if fits { self.payload.clone() } else { Vec::new() },
         )
     }
+}
+
+/// The Message-ID in a payload that has one, as those of mails do.
+pub(crate) fn message_id_in(payload: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Mail {
+        message_id: Option<String>,
+    }
+    serde_json::from_slice::<Mail>(payload).ok()?.message_id
 }
 
 const INSERT: &str = "\

@@ -6,6 +6,7 @@
 mod discard;
 mod edit;
 mod filter;
+mod foreign;
 mod groups;
 mod letter;
 mod purge;
@@ -18,12 +19,14 @@ use std::time::SystemTime;
 pub use discard::{Discard, discard};
 pub use edit::{Edit, edit};
 pub use filter::{Extent, Filter, extent, ids, list, newest, page};
+pub(crate) use foreign::{insert_foreign, is_known, letter_of_termination, termination};
 pub use groups::{Group, groups};
 pub(super) use letter::insert;
+pub(crate) use letter::message_id_in;
 pub use letter::{Letter, Reason};
 pub use purge::purge;
 pub use replay::{Replay, replay};
-pub(crate) use replay::{replay_ended_elsewhere, replayed, replayed_key};
+pub(crate) use replay::{replay_ended_elsewhere, replay_refused, replayed, replayed_key, resent};
 pub use row::{DeadLetter, find};
 pub use trail::{Action, trail};
 

@@ -1,5 +1,6 @@
 //! Sending a letter once more to the handler it died in.
 
+use super::Reason;
 use super::row::{find, replay_key};
 use super::trail::{self, Act};
 use super::{now_text, unreadable_headers, without_nul};
@@ -7,6 +8,7 @@ use crate::headers::{self, Headers};
 use crate::store::deliveries::Claim;
 use crate::store::outbox::OutboxRow;
 use crate::store::{Store, StoreError, Tx, deliveries};
+use crate::streams;
 use crate::trace::TraceContext;
 use crate::{execute, on_tx};
 
@@ -19,6 +21,8 @@ pub enum Replay {
     NotFound,
     /// It is not `dead` but in this state: there is nothing to replay, or somebody was faster.
     Not(String),
+    /// It died elsewhere and does not say on which subject, so it can't be sent there again.
+    Nowhere,
 }
 
 const BEGIN_REPLAY: &str = "\
@@ -37,15 +41,24 @@ pub async fn replay(store: &Store, id: &str, by: &str) -> Result<Replay, StoreEr
     if begun == 0 {
         return Ok(Replay::Not(letter.state));
     }
-    deliveries::revive(&mut tx, &letter.handler, &letter.replay_key()).await?;
     let received: Headers = serde_json::from_str(&letter.headers).map_err(unreadable_headers)?;
     let mut headers = received.for_resending();
     if let Some(context) = letter.trace_id.as_deref().and_then(TraceContext::of_trace) {
         context.write(&mut headers);
     }
-    headers.set(headers::REPLAY, id);
-    headers.set(headers::HANDLER, letter.handler.as_str());
-    trail::write(&mut tx, id, Act::Replay, by, &format!("to {}", letter.handler)).await?;
+    let to = if Reason::is_elsewhere(&letter.reason) {
+        if !streams::is_publishable(&letter.subject) {
+            return Ok(Replay::Nowhere);
+        }
+        headers.set(headers::RESENT, id);
+        format!("to {}", letter.subject)
+    } else {
+        deliveries::revive(&mut tx, &letter.handler, &letter.replay_key()).await?;
+        headers.set(headers::REPLAY, id);
+        headers.set(headers::HANDLER, letter.handler.as_str());
+        format!("to {}", letter.handler)
+    };
+    trail::write(&mut tx, id, Act::Replay, by, &to).await?;
     tx.push(&OutboxRow::new(letter.subject, headers, letter.payload))
         .await?;
     tx.commit().await?;
@@ -79,6 +92,38 @@ pub(crate) async fn replayed(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
         trail::write(tx, id, Act::Replayed, &handler, "").await?;
     }
     Ok(())
+}
+
+/// In whose name the trail tells what became of a replay that no handler has seen.
+const BROKER: &str = "the broker";
+
+const RESENT: &str =
+    "UPDATE dead_letters SET state = 'replayed', settled_at = $2 WHERE id = $1 AND state = 'replaying'";
+
+/// The broker has the replay of a message that died elsewhere; what its consumers make of it is theirs.
+pub(crate) async fn resent(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    if execute!(tx, RESENT, id, now_text())? == 1 {
+        trail::write(tx, id, Act::Replayed, BROKER, "").await?;
+    }
+    Ok(())
+}
+
+const REFUSED: &str = "UPDATE dead_letters SET state = 'dead' WHERE id = $1 AND state = 'replaying'";
+
+/// Only what was revived and not claimed since.
+const PUT_TO_REST: &str = "\
+UPDATE deliveries SET state = 'dead', retry_at = NULL, updated = (SELECT now_ms FROM clock)
+WHERE scope = $1 AND key = $2 AND state = 'retry_at' AND attempts = 0";
+
+/// The broker does not take the replay, so that its handler will not see it: the letter is dead as before.
+pub(crate) async fn replay_refused(tx: &mut Tx, id: &str, why: &str) -> Result<(), StoreError> {
+    if execute!(tx, REFUSED, id)? == 0 {
+        return Ok(());
+    }
+    if let Some(letter) = find(tx, id).await? {
+        execute!(tx, PUT_TO_REST, &letter.handler, letter.replay_key())?;
+    }
+    trail::write(tx, id, Act::Failed, BROKER, &format!("refused the replay: {why}")).await
 }
 
 const BACK_TO_DEAD: &str = "\

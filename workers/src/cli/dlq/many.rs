@@ -76,6 +76,7 @@ enum Outcome {
     Done,
     NotFound,
     Not(String),
+    Nowhere,
 }
 
 impl Act {
@@ -85,6 +86,7 @@ impl Act {
                 Replay::Begun => Outcome::Done,
                 Replay::NotFound => Outcome::NotFound,
                 Replay::Not(state) => Outcome::Not(state),
+                Replay::Nowhere => Outcome::Nowhere,
             },
             Self::Discard { because } => match dead_letters::discard(store, id, by, because).await? {
                 Discard::Discarded => Outcome::Done,
@@ -209,6 +211,7 @@ async fn run(
             }
             // Of those that were only counted, somebody else may have dealt with some meanwhile.
             _ if by_filter => skipped += 1,
+            Outcome::Nowhere => refused = Some(DlqError::Nowhere(id)),
             Outcome::NotFound => refused = Some(DlqError::NotFound(id)),
             Outcome::Not(state) => {
                 let act = act.verb();

@@ -57,6 +57,11 @@ enum DlqError {
         state: String,
         act: &'static str,
     },
+    #[error(
+        "dead letter {0} does not say on which subject it came, so it can't be sent there again; publish what \
+         `postroom dlq show {0} --payload` prints where it belongs, and discard the letter"
+    )]
+    Nowhere(String),
     #[error("{0}")]
     Wrong(String),
     #[error("cancelled after {done} of {matching} letters; the same command again takes the rest")]
@@ -83,9 +88,12 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     match done {
         // A reader that has seen enough, such as `head`, is no failure.
         Err(DlqError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error @ (DlqError::NotFound(_) | DlqError::NotDead { .. } | DlqError::Wrong(_))) => {
-            Err(CliError::wrong(error))
-        }
+        Err(
+            error @ (DlqError::NotFound(_)
+            | DlqError::NotDead { .. }
+            | DlqError::Nowhere(_)
+            | DlqError::Wrong(_)),
+        ) => Err(CliError::wrong(error)),
         other => other.map_err(CliError::failed),
     }
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
-use postroom::store::dead_letters::{Filter, time_text};
+use postroom::store::dead_letters::{Filter, Reason, time_text};
 
 use super::DlqError;
 
@@ -17,7 +17,7 @@ pub(super) struct FilterArgs {
     #[arg(long, value_name = "ID")]
     handler: Option<String>,
     /// Only letters that died for this reason
-    #[arg(long, value_name = "WORD", value_parser = ["exhausted", "permanent", "undecodable", "poison", "key_reused", "unknown_effect"])]
+    #[arg(long, value_name = "WORD", value_parser = Reason::ALL.map(Reason::as_str))]
     reason: Option<String>,
     /// Only letters of this error, as `dlq groups` prints it
     #[arg(long, value_name = "FINGERPRINT")]
