@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Post;
 use crate::bus::{Bus, BusError, Incoming, Pull};
 use crate::execute::Executor;
 use crate::floor::{Floor, HAND_BACK, MOST_AHEAD};
 use crate::heartbeat::LEASE;
+use crate::running::Post;
 use crate::streams;
 
 /// The first wait after the broker failed us; it doubles up to [`PAUSE_CAP`].

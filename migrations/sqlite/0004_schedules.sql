@@ -1,4 +1,4 @@
--- Work by the clock, messages for later, and messages that keep their order.
+-- Work by the clock.
 
 -- One row for each schedule: raised in the transaction that puts the messages of its fires into the outbox, so that of many
 -- processes one fires.
@@ -9,7 +9,3 @@ CREATE TABLE schedules (
     last_fire  BIGINT NOT NULL,             -- whatever was planned up to then has fired, or was given up
     fires      BIGINT NOT NULL              -- messages so far
 );
-
-ALTER TABLE outbox ADD COLUMN due BIGINT;       -- not before then; NULL: at once
-ALTER TABLE outbox ADD COLUMN order_key TEXT;   -- rows of one key are published in the order of their commits
-CREATE INDEX outbox_order ON outbox (order_key, seq) WHERE order_key IS NOT NULL;

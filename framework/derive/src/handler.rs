@@ -1,12 +1,13 @@
-//! `#[derive(Handler)]`.
+//! `#[derive(Handler)]`: what the attribute says, read and checked. What it becomes is in [`expand`].
+
+mod expand;
 
 use std::time::Duration;
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::quote;
 use syn::meta::ParseNestedMeta;
 use syn::punctuated::Punctuated;
-use syn::spanned::Spanned;
 use syn::{DeriveInput, Expr, ExprArray, Ident, LitInt, LitStr, Token, Type};
 
 use crate::attributes::{self, Mistakes, Once, string};
@@ -80,8 +81,8 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     if let Some(aliases) = &declared.aliases.value {
         check_aliases(id, aliases, &mut mistakes);
     }
-    let spec = spec(&declared, on, id);
-    let checks = checks(input, on, &declared);
+    let spec = expand::spec(&declared, on, id);
+    let checks = expand::checks(input, on, &declared);
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     mistakes.or(quote! {
@@ -402,88 +403,5 @@ fn check_horizon(declared: &Declared, mistakes: &mut Mistakes) {
                 humantime::format_duration(enough)
             ),
         );
-    }
-}
-
-fn spec(declared: &Declared, on: &Type, id: &LitStr) -> TokenStream {
-    let idempotent = declared.idempotent.value.as_ref().map(|idempotent| {
-        let parts = idempotent.fields.iter().map(|field| {
-            // The field's own span: an unknown field, or one that can't be part of a key, is underlined itself.
-            quote_spanned!(field.span()=> &message.#field)
-        });
-        let ttl = idempotent
-            .ttl
-            .as_ref()
-            .map_or(Duration::from_secs(7 * 86_400), |(_, ttl)| *ttl);
-        let ttl = duration::tokens(ttl);
-        quote!(.idempotent(|message: &#on| ::postroom::Key::of(&[#(#parts),*]), #ttl))
-    });
-    let retry = declared.retry.value.as_ref().map(|retry| {
-        let (max, first, cap) = (
-            retry.max,
-            duration::tokens(retry.first),
-            duration::tokens(retry.cap),
-        );
-        quote!(.retry(#max, #first, #cap))
-    });
-    let timeout = declared.timeout.value.map(|timeout| {
-        let timeout = duration::tokens(timeout);
-        quote!(.timeout(#timeout))
-    });
-    let concurrency = declared
-        .concurrency
-        .value
-        .map(|concurrency| quote!(.concurrency(#concurrency)));
-    let per_key = declared.per_key.value.as_ref().map(|PerKey { field, limit }| {
-        let part = quote_spanned!(field.span()=> &message.#field);
-        quote!(.per_key(|message: &#on| ::postroom::Key::of(&[#part]), #limit))
-    });
-    let rate = declared.rate.value.map(|Rate { count, per }| {
-        let per = duration::tokens(per);
-        quote!(.rate(::postroom::Rate::new(#count, #per)))
-    });
-    let ambiguous = declared.ambiguous.value.as_ref().map(|policy| {
-        if policy == "Reconcile" {
-            // Spanned, so that a handler that can't be asked is told so at the word that promises it.
-            quote_spanned!(policy.span()=> .reconcile::<Self>())
-        } else {
-            quote!(.ambiguous(::postroom::Ambiguous::#policy))
-        }
-    });
-    let aliases = declared
-        .aliases
-        .value
-        .as_ref()
-        .map(|aliases| quote!(.aliases(&[#(#aliases),*])));
-    // The message is named where a bound on it may fail, so that the compiler can name it, too.
-    let named = ambiguous.as_ref().map(|_| quote!(::<#on>));
-    quote!(::postroom::Spec #named::new(#id) #idempotent #retry #timeout #concurrency #per_key #rate #ambiguous #aliases)
-}
-
-/// That the type handles what it says, and that it has a policy if its errors can be ambiguous: errors of the compiler's
-/// own, at the tokens of `on = …`.
-fn checks(input: &DeriveInput, on: &Type, declared: &Declared) -> TokenStream {
-    let name = &input.ident;
-    if !input.generics.params.is_empty() {
-        // `App::handler` asks for the same where the parameters are known.
-        return TokenStream::new();
-    }
-    // Respanned, so that the compiler underlines the message that is not handled and not the whole type.
-    let name = Ident::new(&name.to_string(), on.span());
-    let verdict = if declared.ambiguous.value.is_some() {
-        quote_spanned!(on.span()=> let _ = can_be_ambiguous::<#name>();)
-    } else {
-        quote_spanned! {on.span()=> assert!(
-            !can_be_ambiguous::<#name>(),
-            "its error can be ambiguous: choose `ambiguous = Resend`, `Hold` or `Reconcile` in #[handler(...)]",
-        );}
-    };
-    quote_spanned! {on.span()=>
-        const _: () = {
-            const fn can_be_ambiguous<H: ::postroom::Handle<#on>>() -> bool {
-                <H::Error as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS
-            }
-            #verdict
-        };
     }
 }

@@ -1,0 +1,123 @@
+//! The end of a delivery that nobody will try again: its letter, and the handler's last words with it.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use metrics::counter;
+
+use crate::answer::{Answer, answer};
+use crate::bus::Incoming;
+use crate::cx::Cx;
+use crate::execute::Executor;
+use crate::headers;
+use crate::names;
+use crate::outcome::Failure;
+use crate::redact::for_log;
+use crate::settle::{Settled, with_attempt};
+use crate::store::StoreError;
+use crate::store::dead_letters::{self, Letter, Reason};
+use crate::store::deliveries::{Granted, Settlement};
+
+impl Executor {
+    /// The row, the letter on `emails.dlq` and the handler's last words, in one transaction; TERM after it.
+    pub(crate) async fn dead_letter(
+        &self,
+        incoming: &Incoming,
+        claim: &Granted,
+        reason: Reason,
+        failure: &Failure,
+    ) {
+        let handler = self.handler.policy().id;
+        let letter = letter(handler, incoming, claim, reason, failure);
+        edge!(BeforeLastWords);
+        let mut cx = Cx::new(&self.store, incoming, claim);
+        let words =
+            AssertUnwindSafe(self.handler.on_dead_letter(&incoming.payload, &letter, &mut cx)).catch_unwind();
+        let spoken = match tokio::time::timeout(self.handler.policy().timeout, words).await {
+            Ok(Ok(Ok(()))) => true,
+            Ok(Ok(Err(failure))) => {
+                tracing::warn!(handler, error = %for_log(&failure.error), "on_dead_letter failed; the letter is written without it");
+                false
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(
+                    handler,
+                    "on_dead_letter panicked or hung; the letter is written without it"
+                );
+                false
+            }
+        };
+        if !spoken {
+            cx.outbox.clear();
+            cx.tx = None;
+        }
+        let mut buried = self.bury(cx, claim, &letter).await;
+        if let Err(error) = &buried
+            && spoken
+        {
+            // Whatever the last words left behind, such as a transaction that Postgres has aborted, the letter counts.
+            tracing::warn!(handler, %error, "the letter could not be written with what on_dead_letter did; it is written without");
+            let wordless = Cx::new(&self.store, incoming, claim);
+            buried = self.bury(wordless, claim, &letter).await;
+        }
+        match buried {
+            Ok((Settled::Committed, id)) => {
+                counter!(names::DEAD_LETTERS, "handler" => handler, "reason" => reason.as_str()).increment(1);
+                self.count("dead");
+                answer(incoming, handler, Answer::Dead(&failure.error)).await;
+                incoming
+                    .receipt
+                    .term(&dead_letters::termination(reason, &id))
+                    .await;
+            }
+            Ok((Settled::Fenced, _)) => self.count_fenced(),
+            Err(error) => self.unsettled(&error),
+        }
+    }
+
+    async fn bury(
+        &self,
+        mut cx: Cx<'_>,
+        claim: &Granted,
+        letter: &Letter,
+    ) -> Result<(Settled, String), StoreError> {
+        let mut tx = match cx.tx.take() {
+            Some(tx) => tx,
+            None => self.store.begin().await?,
+        };
+        tx.push_all(&cx.outbox).await?;
+        let id = tx.dead_letter(letter).await?;
+        edge!(InsideBurial?);
+        let settled = self.finish(tx, claim, Settlement::Dead).await?;
+        if matches!(settled, Settled::Committed) {
+            let Letter {
+                reason,
+                stream,
+                stream_seq,
+                ..
+            } = letter;
+            tracing::warn!(handler = letter.handler, %id, %reason, stream, stream_seq, error = %for_log(&letter.error),
+                "a message was dead-lettered");
+        }
+        Ok((settled, id))
+    }
+}
+
+fn letter(handler: &str, incoming: &Incoming, claim: &Granted, reason: Reason, failure: &Failure) -> Letter {
+    Letter {
+        reason,
+        handler: handler.to_owned(),
+        key: claim.lease.key.as_str().to_owned(),
+        subject: incoming.subject.clone(),
+        stream: incoming.stream.clone(),
+        stream_seq: incoming.stream_seq,
+        payload: incoming.payload.to_vec(),
+        headers: incoming.headers.clone(),
+        error: failure.error.clone(),
+        error_class: failure.class.clone(),
+        attempts: claim.attempts,
+        history: with_attempt(claim, failure),
+        message_id: dead_letters::message_id_in(&incoming.payload),
+        replay_of: incoming.headers.get(headers::REPLAY).map(str::to_owned),
+    }
+}
