@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::{execute, on_tx};
 
 #[path = "../../tests/servers/mod.rs"]
-mod servers;
+pub(super) mod servers;
 
 const LONG: Duration = Duration::from_secs(600);
 const NOW: Duration = Duration::ZERO;

@@ -11,6 +11,8 @@ pub mod deliveries;
 mod error;
 mod handoff;
 pub mod leases;
+#[cfg(test)]
+mod model;
 mod open;
 pub mod outbox;
 pub mod pauses;
