@@ -170,17 +170,7 @@ impl App {
         }
         foreign::prepare(&self.bus).await;
         let crons = cron::prepare(&self.store, self.crons).await?;
-        let mut posts = Vec::new();
-        for handler in &self.handlers {
-            let stream = streams::for_subject(handler.subject()).name;
-            let durable = durable::choose(&self.bus, &stream, handler.policy()).await?;
-            let valve = Valve::open(handler.policy().id);
-            posts.push(Post {
-                stream,
-                durable,
-                valve,
-            });
-        }
+        let posts = posts(&self.bus, &self.handlers).await?;
         let valves: Vec<_> = posts.iter().map(|post| post.valve.clone()).collect();
         pause::look(&self.store, &valves).await?;
         let running = Running {
@@ -272,6 +262,22 @@ impl fmt::Debug for App {
             .field("handlers", &ids)
             .finish_non_exhaustive()
     }
+}
+
+/// Where each handler gets its messages, in the same order.
+async fn posts(bus: &Bus, handlers: &[Arc<dyn AnyHandler>]) -> Result<Vec<Post>> {
+    let mut posts = Vec::with_capacity(handlers.len());
+    for handler in handlers {
+        let stream = streams::for_subject(handler.subject()).name;
+        let durable = durable::choose(bus, &stream, handler.policy()).await?;
+        let valve = Valve::open(handler.policy().id);
+        posts.push(Post {
+            stream,
+            durable,
+            valve,
+        });
+    }
+    Ok(posts)
 }
 
 async fn purge(store: Store, stop: CancellationToken) {

@@ -1,6 +1,7 @@
 //! `#[derive(Handler)]`: what the attribute says, read and checked. What it becomes is in [`expand`].
 
 mod expand;
+mod numbers;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::attributes::{self, Mistakes, Once, string};
 use crate::backoff::Backoff;
 use crate::duration;
 use crate::rate::Rate;
+use numbers::{at_least_one, parse_at_least_one, positive};
 
 const KEYS: &[&str] = &[
     "on",
@@ -229,48 +231,6 @@ fn check_id(text: &LitStr, mistakes: &mut Mistakes) {
             "use 1 to 64 letters, digits, `-` and `_`, since the id names a durable consumer",
         );
     }
-}
-
-fn positive(text: &LitStr) -> syn::Result<Duration> {
-    let time = duration::parse(text)?;
-    if time.is_zero() {
-        return Err(syn::Error::new(text.span(), "give the handler some time"));
-    }
-    Ok(time)
-}
-
-fn at_least_one<N>(meta: &ParseNestedMeta<'_>) -> syn::Result<N>
-where
-    N: std::str::FromStr + PartialOrd + Default,
-    N::Err: std::fmt::Display,
-{
-    let expression: Expr = meta.value()?.parse()?;
-    let Expr::Lit(syn::ExprLit {
-        lit: syn::Lit::Int(number),
-        ..
-    }) = &expression
-    else {
-        return Err(syn::Error::new_spanned(
-            expression,
-            "a whole number is wanted here, 1 or more",
-        ));
-    };
-    parse_at_least_one(number)
-}
-
-fn parse_at_least_one<N>(number: &LitInt) -> syn::Result<N>
-where
-    N: std::str::FromStr + PartialOrd + Default,
-    N::Err: std::fmt::Display,
-{
-    let value: N = number.base10_parse().map_err(|_| {
-        let most = u64::MAX >> (64 - 8 * size_of::<N>());
-        syn::Error::new(number.span(), format!("`{number}` is no number from 1 to {most}"))
-    })?;
-    if value <= N::default() {
-        return Err(syn::Error::new(number.span(), "use 1 or more"));
-    }
-    Ok(value)
 }
 
 /// `idempotent(key = [a, b.c], ttl = "7d")`.
