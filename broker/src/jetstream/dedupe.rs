@@ -1,6 +1,7 @@
 //! Message ids seen within the duplicate window. Pure: `now` is a parameter.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use crate::store::{Nanos, Seq};
 
@@ -46,6 +47,16 @@ impl Dedupe {
         }
     }
 
+    /// Forgets the ids of messages after `seq`, which were not stored after all.
+    pub fn forget_after(&mut self, seq: Seq) {
+        while let Some(newest) = self.order.back()
+            && newest.seq > seq
+        {
+            self.seen.remove(&newest.id);
+            self.order.pop_back();
+        }
+    }
+
     /// Forgets ids older than `horizon`.
     pub fn expire(&mut self, horizon: Nanos) {
         while let Some(oldest) = self.order.front()
@@ -56,9 +67,9 @@ impl Dedupe {
         }
     }
 
-    /// The ids remembered only in segments before `keep_from`; from now on `new_home` remembers them.
-    pub fn rehome(&mut self, keep_from: u64, new_home: u64) -> Vec<Seen> {
-        let stale = self.order.iter_mut().filter(|seen| seen.segment < keep_from);
+    /// The ids remembered only in the segments of `from`; from now on `new_home` remembers them.
+    pub fn rehome(&mut self, from: &RangeInclusive<u64>, new_home: u64) -> Vec<Seen> {
+        let stale = self.order.iter_mut().filter(|seen| from.contains(&seen.segment));
         stale
             .map(|seen| {
                 seen.segment = new_home;
@@ -78,12 +89,14 @@ mod tests {
         dedupe.insert(b"a", 1, 100, 1);
         dedupe.insert(b"b", 2, 200, 2);
         assert_eq!((dedupe.find(b"a"), dedupe.find(b"c")), (Some(1), None));
-        let moved: Vec<Seq> = dedupe.rehome(2, 5).iter().map(|seen| seen.seq).collect();
+        let moved: Vec<Seq> = dedupe.rehome(&(0..=1), 5).iter().map(|seen| seen.seq).collect();
         assert_eq!(moved, [1]);
-        assert!(dedupe.rehome(2, 5).is_empty());
+        assert!(dedupe.rehome(&(0..=1), 5).is_empty());
         dedupe.expire(150);
         assert_eq!((dedupe.find(b"a"), dedupe.find(b"b")), (None, Some(2)));
         dedupe.insert(b"a", 3, 300, 5);
         assert_eq!(dedupe.find(b"a"), Some(3));
+        dedupe.forget_after(2);
+        assert_eq!((dedupe.find(b"a"), dedupe.find(b"b")), (None, Some(2)));
     }
 }

@@ -1,9 +1,14 @@
 //! Where each live message of a stream lies, and which subjects it has. In memory, rebuilt from the log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::frame;
 use super::log::Position;
+use super::record::MESSAGE_OVERHEAD;
 use super::{Nanos, Seq, StoredMessage};
 use crate::subject::Filter;
 
@@ -44,6 +49,8 @@ pub struct Index {
     subjects: Vec<Subject>,
     by_name: HashMap<Arc<[u8]>, u32>,
     free: Vec<u32>,
+    /// Bytes of live messages in each segment.
+    live: BTreeMap<u32, u64>,
 }
 
 #[derive(Debug)]
@@ -130,10 +137,12 @@ impl Index {
         reason = "segments stay far below 4 GiB and 2^32 in number"
     )]
     pub fn insert(&mut self, message: &StoredMessage<'_>, position: Position) {
+        // Not from the payload, which is not there when this comes out of a summary.
+        let envelope = frame::HEADER_LEN + MESSAGE_OVERHEAD + message.subject.len() + message.headers.len();
         let accounted = self.accounting.bytes(
             message.subject.len(),
             message.headers.len(),
-            message.payload.len(),
+            position.len.saturating_sub(envelope),
         );
         let subject = self.intern(message.subject);
         self.subjects[subject as usize].seqs.push_back(message.seq);
@@ -147,6 +156,7 @@ impl Index {
             subject,
         });
         self.bytes += accounted;
+        *self.live.entry(position.segment as u32).or_default() += position.len as u64;
         self.last_seq = message.seq;
         self.last_time = message.time;
     }
@@ -226,6 +236,23 @@ impl Index {
             .map(|subject| (&*subject.name, subject.seqs.len()))
     }
 
+    /// The sequences after `last_seq` are given to nothing any more.
+    pub fn back_to(&mut self, last_seq: Seq) {
+        while self
+            .entries
+            .back()
+            .is_some_and(|entry| entry.seq > last_seq && !entry.is_live())
+        {
+            self.entries.pop_back();
+            self.gaps -= 1;
+        }
+        self.last_seq = last_seq;
+    }
+
+    pub fn subject_names(&self) -> impl Iterator<Item = Bytes> {
+        self.by_name.keys().map(|name| Bytes::copy_from_slice(name))
+    }
+
     pub fn subject_of(&self, entry: &Entry) -> &[u8] {
         &self.subjects[entry.subject as usize].name
     }
@@ -247,6 +274,12 @@ impl Index {
         self.entries[at].len = 0;
         self.gaps += 1;
         self.bytes -= u64::from(entry.accounted);
+        if let Some(live) = self.live.get_mut(&entry.segment) {
+            *live -= u64::from(entry.len);
+            if *live == 0 {
+                self.live.remove(&entry.segment);
+            }
+        }
         let name = self.forget_subject(entry.subject, seq);
         while self.entries.front().is_some_and(|front| !front.is_live()) {
             self.entries.pop_front();
@@ -257,6 +290,46 @@ impl Index {
             self.gaps = 0;
         }
         Some(name)
+    }
+
+    /// How much of a segment is live messages.
+    pub fn live_bytes_in(&self, segment: u64) -> u64 {
+        let segment = u32::try_from(segment).unwrap_or(u32::MAX);
+        self.live.get(&segment).copied().unwrap_or(0)
+    }
+
+    /// The live messages of one segment.
+    pub fn in_segment(&self, segment: u64) -> impl Iterator<Item = &Entry> {
+        let first = self
+            .entries
+            .partition_point(|entry| u64::from(entry.segment) < segment);
+        self.entries
+            .range(first..)
+            .take_while(move |entry| u64::from(entry.segment) == segment)
+            .filter(|entry| entry.is_live())
+    }
+
+    /// The live messages of the segments in `run` are now in the last of them, where `moved` says.
+    #[expect(clippy::cast_possible_truncation, reason = "as in insert")]
+    pub fn relocate(&mut self, run: &RangeInclusive<u64>, moved: &BTreeMap<Seq, Position>) {
+        let first = self
+            .entries
+            .partition_point(|entry| u64::from(entry.segment) < *run.start());
+        let mut live = 0;
+        for entry in self.entries.range_mut(first..) {
+            if u64::from(entry.segment) > *run.end() {
+                break;
+            }
+            entry.segment = *run.end() as u32;
+            if let Some(position) = moved.get(&entry.seq).filter(|_| entry.is_live()) {
+                entry.offset = position.offset as u32;
+                live += u64::from(entry.len);
+            }
+        }
+        self.live.retain(|&segment, _| !run.contains(&u64::from(segment)));
+        if live > 0 {
+            self.live.insert(*run.end() as u32, live);
+        }
     }
 
     fn matching_subjects<'a>(&'a self, filters: &'a [Filter]) -> impl Iterator<Item = &'a Subject> {

@@ -6,6 +6,7 @@
 //!
 //! No tokio here: one thread owns a store and may block on the disk.
 
+mod compact;
 pub mod directory;
 pub mod folder;
 pub mod frame;
@@ -14,8 +15,10 @@ pub mod log;
 pub mod record;
 mod replay;
 pub mod scan;
+mod scrub;
 pub mod segment;
 mod stream_store;
+mod summary;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,5 @@
 //! A stream on disk: its log, and the index that the log adds up to.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use super::frame::{self, HEADER_LEN};
 use super::index::{Accounting, Index};
 use super::log::{Log, Position};
 use super::record::MESSAGE_OVERHEAD;
+use super::scrub::Scrub;
 use super::{Damage, Nanos, Record, Seq, StoreError, StoredMessage, replay};
 
 /// A segment is the unit in which space comes back; small enough for that, large enough to be few.
@@ -17,7 +17,7 @@ use super::{Damage, Nanos, Record, Seq, StoreError, StoredMessage, replay};
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// Tests roll early and often.
 #[cfg(test)]
-const SEGMENT_BYTES: u64 = 2 * 1024;
+const SEGMENT_BYTES: u64 = 4 * 1024;
 
 /// What opening a store found besides sound records.
 #[derive(Debug, Default)]
@@ -41,9 +41,14 @@ pub struct Loaded {
 
 #[derive(Debug)]
 pub struct StreamStore {
-    log: Log,
-    index: Index,
+    pub(super) log: Log,
+    pub(super) index: Index,
     damage: Vec<Damage>,
+    /// Taken out one by one since the last commit: said again if that fails.
+    uncertain_removals: Vec<Seq>,
+    /// Does the active segment open with the whole state? Until it does, nothing older may go.
+    has_head: bool,
+    pub(super) scrub: Scrub,
 }
 
 impl StreamStore {
@@ -58,12 +63,16 @@ impl StreamStore {
             apply(&mut index, record, position);
             visit(record, position.segment);
         })?;
-        let segments: BTreeSet<u64> = replayed.segments.iter().copied().collect();
-        let log = Log::resume(folder, segments, replayed.end, replayed.next_lsn, SEGMENT_BYTES)?;
+        let has_head = replayed.resume.has_head || replayed.resume.active.is_none();
+        let has_summaries = accounting == Accounting::File;
+        let log = Log::resume(folder, replayed.resume, SEGMENT_BYTES, has_summaries)?;
         let mut store = StreamStore {
             log,
             index,
             damage: replayed.recovery.damage,
+            uncertain_removals: Vec::new(),
+            has_head,
+            scrub: Scrub::default(),
         };
         if let Some(unreadable) = replayed.unreadable_tail {
             store.burn_sequences(unreadable)?;
@@ -85,8 +94,11 @@ impl StreamStore {
             damage.lost.push(last_known + 1..=burned);
         }
         self.index.skip_to(burned);
-        self.log.append(&self.state_record())?;
-        self.log.sync()
+        if self.has_head {
+            self.log.append(&self.state_record())?;
+            self.log.sync()?;
+        }
+        Ok(())
     }
 
     pub fn index(&self) -> &Index {
@@ -168,6 +180,7 @@ impl StreamStore {
             return Ok(0);
         }
         self.log.append(&Record::Removed(there.clone()))?;
+        self.uncertain_removals.extend(&there);
         for &seq in &there {
             if let Some(subject) = self.index.remove(seq) {
                 removed(seq, &subject);
@@ -207,44 +220,105 @@ impl StreamStore {
                 // Headers and payload lie side by side at the end of the frame.
                 body: frame.slice(frame.len() - message.headers.len() - message.payload.len()..),
             })),
-            _ => Err(self.note_damage(seq, position)),
+            _ => {
+                self.note_damage(position.segment, position.offset, position.len as u64);
+                Err(StoreError::Damaged {
+                    seq,
+                    path: self.log.segment_path(position.segment),
+                    offset: position.offset,
+                })
+            }
         }
     }
 
-    fn note_damage(&mut self, seq: Seq, position: Position) -> StoreError {
-        self.damage.push(Damage {
-            segment: position.segment,
-            offset: position.offset,
-            bytes: position.len as u64,
-            lost: vec![seq..=seq],
-        });
-        StoreError::Damaged {
-            seq,
-            path: self.log.segment_path(position.segment),
-            offset: position.offset,
+    /// Remembers damage in bytes that were written soundly once. False if it was known.
+    pub(super) fn note_damage(&mut self, segment: u64, offset: u64, bytes: u64) -> bool {
+        let known = |damage: &Damage| (damage.segment, damage.offset) == (segment, offset);
+        if self.damage.iter().any(known) {
+            return false;
         }
+        let lies_in = |at: Position| at.offset < offset + bytes && offset < at.offset + at.len as u64;
+        let lost = self
+            .index
+            .in_segment(segment)
+            .filter(|entry| lies_in(entry.position()))
+            .map(|entry| entry.seq..=entry.seq);
+        let damage = Damage {
+            segment,
+            offset,
+            bytes,
+            lost: lost.collect(),
+        };
+        self.damage.push(damage);
+        if let Some(sealed) = self.log.sealed_mut().get_mut(&segment) {
+            sealed.is_damaged = true;
+        }
+        true
     }
 
     pub fn flush(&mut self) -> Result<(), StoreError> {
-        self.log.flush()
+        self.log.flush()?;
+        self.uncertain_removals.clear();
+        Ok(())
     }
 
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        self.log.sync()
+        self.log.sync()?;
+        self.uncertain_removals.clear();
+        Ok(())
     }
 
+    /// Has the active segment reached its size, or does it lack what it should have opened with?
     pub fn is_roll_due(&self) -> bool {
-        self.log.is_roll_due()
+        self.log.is_roll_due() || !self.has_head
     }
 
     /// Starts a new segment that opens with the whole state besides messages, so that older ones can go.
     pub fn roll(&mut self, state: &[Record<'_>]) -> Result<(), StoreError> {
         self.log.roll()?;
-        self.log.append(&self.state_record())?;
+        self.write_head(state)
+    }
+
+    /// The stream's own state comes last: where it is found, the rest is there too.
+    fn write_head(&mut self, state: &[Record<'_>]) -> Result<(), StoreError> {
+        self.has_head = false;
         for record in state {
             self.log.append(record)?;
         }
-        self.log.sync()
+        self.log.append(&self.state_record())?;
+        self.sync()?;
+        self.has_head = true;
+        Ok(())
+    }
+
+    /// Forgets the messages after `visible`, which were never acknowledged nor shown, after a failed write.
+    pub fn roll_back(&mut self, visible: Seq, mut removed: impl FnMut(Seq, &[u8])) {
+        while let Some(seq) = self.index.next(visible + 1).map(|entry| entry.seq) {
+            if let Some(subject) = self.index.remove(seq) {
+                removed(seq, &subject);
+            }
+        }
+    }
+
+    /// Sequences after `last_seq`, all forgotten, may be given again.
+    pub fn reuse_after(&mut self, last_seq: Seq) {
+        self.index.back_to(last_seq);
+    }
+
+    /// Takes writes again after a failed one, if the disk does: what is uncertain is cut off or written anew, and a new
+    /// segment opens with `state`.
+    pub fn heal(&mut self, state: &[Record<'_>]) -> Result<(), StoreError> {
+        self.log.heal()?;
+        let again = std::mem::take(&mut self.uncertain_removals);
+        let mut outcome = Ok(());
+        if !again.is_empty() {
+            outcome = self.append(&Record::Removed(again.clone()));
+        }
+        outcome = outcome.and_then(|()| self.write_head(state));
+        if outcome.is_err() {
+            self.uncertain_removals = again;
+        }
+        outcome
     }
 
     /// The first segment that still holds a live message; all before it can go.
@@ -253,13 +327,13 @@ impl StreamStore {
             .index
             .first()
             .map_or(self.log.active_segment(), |entry| entry.position().segment);
-        (needed > self.log.oldest_segment()).then_some(needed)
+        (self.has_head && needed > self.log.oldest_segment()).then_some(needed)
     }
 
     /// Removes the segments before `keep_from`. What they say is first superseded durably.
     pub fn reclaim(&mut self, keep_from: u64) -> Result<(), StoreError> {
         self.log.append(&self.state_record())?;
-        self.log.sync()?;
+        self.sync()?;
         self.log.remove_before(keep_from)
     }
 

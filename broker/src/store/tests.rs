@@ -153,7 +153,7 @@ fn a_newer_format_is_refused() {
     let path = segment(directory.path());
     let mut bytes = fs::read(&path).unwrap();
     bytes[8] = 9;
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..32]);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..40]);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
     let error = try_open(directory.path()).unwrap_err();
@@ -230,6 +230,9 @@ impl Model {
         }
         if let Some(keep_from) = store.first_needed_segment() {
             store.reclaim(keep_from).unwrap();
+        }
+        if let Some(run) = store.worth_compacting() {
+            store.compact(&run).unwrap();
         }
     }
 }

@@ -9,7 +9,6 @@ use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::{Now, nanos};
 use crate::jetstream::consumer::Status;
 use crate::router::Message;
-use crate::store::record::MessageId;
 use crate::store::{Record, Seq};
 
 /// Acks that nobody waits for and delivery counts are synced along with the next publish, or after this long.
@@ -91,9 +90,11 @@ impl Stream {
             _ => self.store.flush(),
         };
         match outcome {
-            Ok(()) => self.visible = self.store.index().last_seq(),
-            Err(error) if self.store.poison().is_some() => self.on_failed_write(&error.to_string()),
-            Err(error) => tracing::error!(stream = self.config.name, %error, "commit failed"),
+            Ok(()) => {
+                self.visible = self.store.index().last_seq();
+                self.note_copied();
+            }
+            Err(error) => self.on_failed_write(&error.to_string(), now),
         }
         self.sync_owed = false;
         self.schedule_sync(now);
@@ -120,7 +121,7 @@ impl Stream {
             self.store.flush()
         };
         if let Err(error) = outcome {
-            self.on_failed_write(&error.to_string());
+            self.on_failed_write(&error.to_string(), now);
         }
         if is_due {
             self.sync_by = None;
@@ -142,14 +143,6 @@ impl Stream {
             (true, Some(at)) => Some(at),
             (true, None) => Some(now.steady.saturating_add(delay)),
         };
-    }
-
-    fn on_failed_write(&mut self, reason: &str) {
-        tracing::error!(
-            stream = self.config.name,
-            reason,
-            "stream takes no more writes: what the disk holds is uncertain; restart the server to recover"
-        );
     }
 
     /// After a failed write no success is reported, and a promise that was not kept gets no answer at all.
@@ -197,61 +190,6 @@ impl Stream {
         serde_json::to_vec(&answer).unwrap_or_default()
     }
 
-    /// Starts a new segment when the active one is full, and gives back segments that hold nothing alive.
-    pub(super) fn make_room(&mut self) {
-        if self.store.poison().is_some() {
-            return;
-        }
-        let mut outcome = Ok(());
-        if self.store.is_roll_due() {
-            outcome = self.roll();
-        }
-        if outcome.is_ok()
-            && let Some(keep_from) = self.store.first_needed_segment()
-        {
-            outcome = self.reclaim(keep_from);
-        }
-        if let Err(error) = outcome {
-            self.store.poison_with(error.to_string());
-            self.on_failed_write(&error.to_string());
-        }
-    }
-
-    fn roll(&mut self) -> Result<(), crate::store::StoreError> {
-        let state: Vec<_> = self
-            .consumers
-            .values()
-            .map(|consumer| (consumer.id, consumer.to_json()))
-            .collect();
-        let positions = self.positions_record();
-        let mut records: Vec<Record<'_>> = positions.iter().map(|json| Record::Origins { json }).collect();
-        for (consumer, (definition, progress)) in &state {
-            records.push(Record::Consumer {
-                consumer: *consumer,
-                json: definition,
-            });
-            records.push(Record::ConsumerState {
-                consumer: *consumer,
-                json: progress,
-            });
-        }
-        self.store.roll(&records)
-    }
-
-    /// Message ids still within the window move to the active segment before their own goes.
-    fn reclaim(&mut self, keep_from: u64) -> Result<(), crate::store::StoreError> {
-        let moved = self.dedupe.rehome(keep_from, self.store.active_segment());
-        if !moved.is_empty() {
-            let ids = moved.iter().map(|seen| MessageId {
-                seq: seen.seq,
-                time: seen.time,
-                id: &seen.id,
-            });
-            self.store.append(&Record::MessageIds(ids.collect()))?;
-        }
-        self.store.reclaim(keep_from)
-    }
-
     /// The last words to waiting clients, and everything synced whatever the policy.
     pub(super) fn shut_down(&mut self) {
         let now = self.around.clock.now();
@@ -261,7 +199,7 @@ impl Stream {
         if self.store.poison().is_none()
             && let Err(error) = self.store.sync()
         {
-            self.on_failed_write(&error.to_string());
+            self.on_failed_write(&error.to_string(), now);
         }
         self.wakes.flush();
     }

@@ -1,9 +1,6 @@
 //! Messages go away: limits, purges, roll-ups, single deletions. Consumers are told.
 
-use bytes::Bytes;
-
 use super::Stream;
-use crate::jetstream::clock::Now;
 use crate::jetstream::config::Discard;
 use crate::jetstream::consumer::Consumer;
 use crate::store::record::ConsumerId;
@@ -13,8 +10,17 @@ use std::collections::BTreeMap;
 
 impl Stream {
     /// Brings the stream back within its limits, once per turn.
-    pub(super) fn enforce_limits(&mut self, now: Now) {
-        let outcome = self.enforce_per_subject().and_then(|()| self.enforce_totals(now));
+    ///
+    /// After the commit: a message that makes others go must be durable first. Of an unsynced write a power loss may
+    /// leave the end without the beginning, and so the removal without its cause.
+    pub(super) fn enforce_limits(&mut self) {
+        if self.store.poison().is_some() {
+            return;
+        }
+        let outcome = self
+            .roll_up()
+            .and_then(|()| self.enforce_per_subject())
+            .and_then(|()| self.enforce_totals());
         if let Err(error) = outcome {
             tracing::debug!(stream = self.config.name, %error, "limits not enforced");
         }
@@ -33,8 +39,7 @@ impl Stream {
         self.remove(&surplus).map(|_| ())
     }
 
-    fn enforce_totals(&mut self, now: Now) -> Result<(), StoreError> {
-        self.expire(now)?;
+    fn enforce_totals(&mut self) -> Result<(), StoreError> {
         if self.config.discard == Discard::Old {
             self.trim(self.first_within_totals())?;
         }
@@ -60,20 +65,22 @@ impl Stream {
     }
 
     /// A roll-up message replaces what came before it, on its subject or at all.
-    pub(super) fn roll_up(&mut self, subject: Option<&Bytes>, by: Seq) -> Result<(), StoreError> {
-        match subject {
-            None => self.trim(by).map(|_| ()),
-            Some(subject) => {
-                let seqs = self.store.index().seqs_of(subject);
-                let before: Vec<Seq> = seqs
-                    .into_iter()
-                    .flatten()
-                    .copied()
-                    .filter(|&seq| seq < by)
-                    .collect();
-                self.remove(&before).map(|_| ())
+    fn roll_up(&mut self) -> Result<(), StoreError> {
+        for (by, subject) in std::mem::take(&mut self.roll_ups) {
+            // Gone already, or never stored after all.
+            if self.store.index().get(by).is_none() {
+                continue;
             }
+            let Some(subject) = subject else {
+                self.trim(by)?;
+                continue;
+            };
+            let seqs = self.store.index().seqs_of(&subject);
+            let before = seqs.into_iter().flatten().copied().take_while(|&seq| seq < by);
+            let before: Vec<Seq> = before.collect();
+            self.remove(&before)?;
         }
+        Ok(())
     }
 
     /// Takes out what matches below `below`, keeping the `keep` newest of it. The count.
@@ -110,7 +117,7 @@ impl Stream {
     }
 }
 
-fn tell(consumers: &mut BTreeMap<ConsumerId, Consumer>, seq: Seq, subject: &[u8]) {
+pub(super) fn tell(consumers: &mut BTreeMap<ConsumerId, Consumer>, seq: Seq, subject: &[u8]) {
     for consumer in consumers.values_mut() {
         consumer.on_removed(seq, subject);
     }

@@ -18,6 +18,9 @@ mod publish;
 mod requests;
 mod restore;
 mod retention;
+#[cfg(test)]
+mod torture;
+mod upkeep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -48,6 +51,7 @@ use followers::Follower;
 use origins::Origin;
 pub use requests::StreamRequest;
 pub use restore::{StreamMeta, open};
+use upkeep::Upkeep;
 
 /// What others may ask of a stream's thread.
 #[derive(Debug)]
@@ -135,6 +139,12 @@ pub struct Stream {
     sync_by: Option<u64>,
     /// Subjects stored to in this turn, for `max_msgs_per_subject`.
     touched: HashSet<Bytes>,
+    /// Messages of this turn that replace what came before them, on their subject or at all.
+    roll_ups: Vec<(Seq, Option<Bytes>)>,
+    upkeep: Upkeep,
+    /// A mistake that the torture harness makes on purpose.
+    #[cfg(test)]
+    acks_are_late: bool,
     wakes: Wakes,
     is_deleted: bool,
 }
@@ -150,25 +160,37 @@ impl Stream {
             .take(&mut batch, self.wake_at().map(|at| self.around.clock.instant(at)))
         {
             let now = self.around.clock.now();
-            for command in batch.drain(..) {
-                self.apply(command, now);
-            }
+            self.turn(batch.drain(..), now);
             if self.is_deleted {
                 break;
             }
-            self.on_timers(now);
-            self.enforce_limits(now);
-            self.commit(now);
-            self.deliver(now);
-            self.answer_followers();
-            self.ask_origins(now);
-            self.make_room();
-            self.wakes.flush();
             handle.show(self.snapshot());
         }
         if !self.is_deleted {
             self.shut_down();
         }
+    }
+
+    fn turn(&mut self, batch: impl Iterator<Item = Command>, now: Now) {
+        self.heal_if_due(now);
+        for command in batch {
+            self.apply(command, now);
+        }
+        if self.is_deleted {
+            return;
+        }
+        self.on_timers(now);
+        if let Err(error) = self.expire(now) {
+            tracing::debug!(stream = self.config.name, %error, "nothing expires");
+        }
+        self.commit(now);
+        self.enforce_limits();
+        self.deliver(now);
+        self.answer_followers();
+        self.ask_origins(now);
+        self.make_room(now);
+        self.scrub_if_due(now);
+        self.wakes.flush();
     }
 
     pub fn filters(&self) -> Vec<Filter> {
@@ -298,9 +320,16 @@ impl Stream {
 
     fn wake_at(&self) -> Option<u64> {
         let consumers = self.consumers.values().filter_map(Consumer::wake_at).min();
-        [consumers, self.sync_by, self.next_expires_at(), self.asks_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        let upkeep = Some(self.upkeep.wake_at());
+        [
+            consumers,
+            self.sync_by,
+            self.next_expires_at(),
+            self.asks_at(),
+            upkeep,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }

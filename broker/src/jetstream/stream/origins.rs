@@ -35,6 +35,8 @@ pub(super) struct Origin {
     transforms: Vec<Transform>,
     /// The origin's last message that was taken.
     position: Seq,
+    /// Where it was at the last commit.
+    stored: Seq,
     /// Messages that the origin has beyond that, as of its last answer.
     lag: u64,
     heard_at: Option<u64>,
@@ -65,6 +67,7 @@ impl Origin {
             transforms: transforms.iter().filter_map(|it| it.parse().ok()).collect(),
             source: source.clone(),
             position: 0,
+            stored: 0,
             lag: 0,
             heard_at: None,
             ask_at: 0,
@@ -114,6 +117,7 @@ pub(super) fn of(config: &StreamConfig, last_seq: Seq, known: &Positions) -> Vec
             Some(_) => last_seq,
             None => known.get(&origin.key).copied().unwrap_or(0),
         };
+        origin.stored = origin.position;
     }
     origins
 }
@@ -139,6 +143,20 @@ impl Stream {
     /// What is to outlive the segments that hold the copied messages themselves.
     pub(super) fn positions_record(&self) -> Option<Vec<u8>> {
         (!self.config.sources.is_empty()).then(|| serde_json::to_vec(&self.positions()).unwrap_or_default())
+    }
+
+    /// What was copied so far is stored.
+    pub(super) fn note_copied(&mut self) {
+        for origin in &mut self.origins {
+            origin.stored = origin.position;
+        }
+    }
+
+    /// What was copied since is not stored after all, and will be asked for again.
+    pub(super) fn forget_copies(&mut self) {
+        for origin in &mut self.origins {
+            origin.position = origin.stored;
+        }
     }
 
     pub(super) fn reset_origins(&mut self) {

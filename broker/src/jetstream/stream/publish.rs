@@ -223,11 +223,10 @@ impl Stream {
         };
         let seq = self.keep(subject, block, payload, stamp)?;
         match headers::value(block, b"Nats-Rollup") {
-            Some(b"sub") => self.roll_up(Some(subject), seq),
-            Some(b"all") => self.roll_up(None, seq),
-            _ => Ok(()),
+            Some(b"sub") => self.roll_ups.push((seq, Some(subject.clone()))),
+            Some(b"all") => self.roll_ups.push((seq, None)),
+            _ => {}
         }
-        .map_err(|error| api_error::store_failed(error.to_string()))?;
         Ok(seq)
     }
 

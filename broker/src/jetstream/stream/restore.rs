@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::changes::Transforms;
 use super::consumers::Definition;
 use super::expiry::{Expiry, Ttl};
 use super::origins::{self, Positions};
+use super::upkeep::Upkeep;
 use super::{Stream, Surroundings};
 use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::consumer::{Consumer, Progress};
@@ -19,7 +21,7 @@ use crate::router::Wakes;
 use crate::store::folder::{self, Folder};
 use crate::store::index::Accounting;
 use crate::store::record::{ConsumerId, MessageId};
-use crate::store::{Nanos, Record, Recovery, StoreError, StoredMessage, StreamStore};
+use crate::store::{Nanos, Record, Recovery, Seq, StoreError, StoredMessage, StreamStore};
 
 pub const META_FILE: &str = "meta.json";
 const META_FORMAT: u32 = 1;
@@ -41,6 +43,8 @@ struct Gathered {
     expiry: Expiry,
     /// How far each source was copied, if the stream has any.
     positions: Option<Positions>,
+    /// Done again at the start, in case the crash came before what they remove was gone.
+    roll_ups: Vec<(Seq, Option<Bytes>)>,
 }
 
 impl StreamMeta {
@@ -151,15 +155,20 @@ impl Gathered {
         if let Some(ttl) = Ttl::of(message.headers) {
             self.expiry.note(message.seq, message.time, ttl);
         }
+        match headers::value(message.headers, b"Nats-Rollup") {
+            Some(b"sub") => {
+                let subject = Bytes::copy_from_slice(message.subject);
+                self.roll_ups.push((message.seq, Some(subject)));
+            }
+            Some(b"all") => self.roll_ups.push((message.seq, None)),
+            _ => {}
+        }
     }
 }
 
 /// Reads the log in `folder`, and says in ours what recovery found.
 fn read_log(folder: &Arc<dyn Folder>, config: &StreamConfig) -> Result<(StreamStore, Gathered), StoreError> {
-    let accounting = match config.storage {
-        Storage::File => Accounting::File,
-        Storage::Memory => Accounting::Memory,
-    };
+    let accounting = accounting(config.storage);
     let mut gathered = Gathered {
         positions: (!config.sources.is_empty()).then(Positions::new),
         ..Gathered::default()
@@ -198,6 +207,11 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
         .expire(now.wall.saturating_sub(meta.config.duplicate_window));
     let positions = gathered.positions.unwrap_or_default();
     let origins = origins::of(&meta.config, store.index().last_seq(), &positions);
+    // Whatever was over its limit when the crash came is brought back within it.
+    let mut touched = HashSet::new();
+    if meta.config.max_msgs_per_subject > 0 {
+        touched.extend(store.index().subject_names());
+    }
     let mut stream = Stream {
         visible: store.index().last_seq(),
         handle: handle.clone(),
@@ -215,7 +229,11 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
         republished: Vec::new(),
         sync_owed: false,
         sync_by: None,
-        touched: HashSet::new(),
+        touched,
+        roll_ups: gathered.roll_ups,
+        upkeep: Upkeep::default(),
+        #[cfg(test)]
+        acks_are_late: false,
         wakes: Wakes::default(),
         is_deleted: false,
         around,
@@ -231,6 +249,13 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
     stream.sweep_unneeded();
     handle.show(stream.snapshot());
     Ok((stream, handle))
+}
+
+fn accounting(storage: Storage) -> Accounting {
+    match storage {
+        Storage::File => Accounting::File,
+        Storage::Memory => Accounting::Memory,
+    }
 }
 
 fn report(stream: &str, folder: &dyn Folder, recovery: &Recovery) {

@@ -5,6 +5,8 @@
 
 mod memory;
 mod os;
+#[cfg(test)]
+pub mod simulated;
 
 use std::fmt::Debug;
 use std::io;
@@ -15,6 +17,7 @@ pub use memory::MemoryFolder;
 pub use os::{GONE_SUFFIX, OsFolder};
 
 const SEGMENT_SUFFIX: &str = ".seg";
+const SUMMARY_SUFFIX: &str = ".sum";
 /// What is not finished yet has this suffix and counts for nothing.
 pub const STAGED_SUFFIX: &str = ".new";
 
@@ -49,6 +52,21 @@ pub fn segment_name(number: u64) -> String {
     format!("{number:016}{SEGMENT_SUFFIX}")
 }
 
+pub fn summary_name(number: u64) -> String {
+    format!("{number:016}{SUMMARY_SUFFIX}")
+}
+
+/// A summary without its segment says nothing to anybody, so it may as well stay.
+pub fn remove_summary(folder: &dyn Folder, number: u64) {
+    let name = summary_name(number);
+    match folder.remove(&name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::debug!(file = %folder.path(&name).display(), %error, "not removed");
+        }
+        _ => {}
+    }
+}
+
 /// The numbers of the segments in `folder`, in order.
 pub fn list_segments(folder: &dyn Folder) -> Result<Vec<u64>, StoreError> {
     let names = folder.list().map_err(StoreError::io("list", folder.path("")))?;
@@ -58,6 +76,22 @@ pub fn list_segments(folder: &dyn Folder) -> Result<Vec<u64>, StoreError> {
         .collect();
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Removes what was never put in place, and summaries of segments other than `known`.
+pub fn clear_leftovers(folder: &dyn Folder, known: &[u64]) -> Result<(), StoreError> {
+    let names = folder.list().map_err(StoreError::io("list", folder.path("")))?;
+    for name in names {
+        let of = name
+            .strip_suffix(SUMMARY_SUFFIX)
+            .and_then(|stem| stem.parse().ok());
+        let is_orphan = of.is_some_and(|number: u64| !known.contains(&number));
+        if is_orphan || name.ends_with(STAGED_SUFFIX) {
+            let removed = folder.remove(&name);
+            removed.map_err(StoreError::io("remove", folder.path(&name)))?;
+        }
+    }
+    Ok(())
 }
 
 pub fn read(folder: &dyn Folder, name: &str) -> Result<Vec<u8>, StoreError> {

@@ -1,0 +1,160 @@
+//! What clients were told, and what must therefore be true.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::jetstream::stream::Stream;
+use crate::store::Seq;
+
+/// A promise that was broken, in words.
+pub(super) type Violation = String;
+
+#[derive(Debug)]
+pub(super) struct Publish {
+    pub(super) subject: String,
+    pub(super) payload: Vec<u8>,
+    pub(super) id: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    /// At most one message per subject is kept.
+    pub(super) keeps_last_only: bool,
+    pub(super) publishes: Vec<Publish>,
+    /// Acknowledged to a publisher or shown to a consumer.
+    pub(super) promised: BTreeSet<Seq>,
+    /// Which publish each sequence belongs to, however that was learnt.
+    pub(super) seen: BTreeMap<Seq, usize>,
+    pub(super) ids: BTreeMap<String, Seq>,
+    pub(super) removing: BTreeSet<Seq>,
+    pub(super) removed: BTreeSet<Seq>,
+    pub(super) delivered: BTreeSet<Seq>,
+    pub(super) acking: BTreeSet<Seq>,
+    pub(super) confirmed: BTreeSet<Seq>,
+    pub(super) refused: u64,
+}
+
+impl Model {
+    /// A publisher was answered.
+    pub(super) fn on_pub_ack(&mut self, n: usize, answer: &[u8]) -> Result<(), Violation> {
+        let answer: Value = serde_json::from_slice(answer).map_err(|error| format!("answer: {error}"))?;
+        if answer.get("error").is_some() {
+            self.refused += 1;
+            return Ok(());
+        }
+        let seq = answer["seq"].as_u64().ok_or("no sequence in the answer")?;
+        let is_duplicate = answer["duplicate"].as_bool().unwrap_or(false);
+        let id = self.publishes[n].id.clone();
+        let known = id.as_ref().and_then(|id| self.ids.get(id).copied());
+        match (is_duplicate, known) {
+            (false, Some(known)) => return Err(format!("{id:?} was stored as {known} and again as {seq}")),
+            (true, Some(known)) if known != seq => {
+                return Err(format!(
+                    "{id:?} was stored as {known} and is a duplicate of {seq}"
+                ));
+            }
+            (false, None) => self.sight(seq, n)?,
+            (true, _) => {}
+        }
+        self.promised.insert(seq);
+        if let Some(id) = id {
+            self.ids.insert(id, seq);
+        }
+        Ok(())
+    }
+
+    /// A sequence was seen with the content of publish `n`.
+    pub(super) fn sight(&mut self, seq: Seq, n: usize) -> Result<(), Violation> {
+        match self.seen.insert(seq, n) {
+            Some(other) if other != n => Err(format!("sequence {seq} was given to {other} and to {n}")),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn on_delivery(&mut self, seq: Seq, subject: &[u8], payload: &[u8]) -> Result<(), Violation> {
+        self.check_content(seq, subject, payload)?;
+        if self.confirmed.contains(&seq) {
+            return Err(format!("{seq} came back after its ack was confirmed"));
+        }
+        if self.removed.contains(&seq) {
+            return Err(format!("{seq} was delivered after its removal was confirmed"));
+        }
+        self.promised.insert(seq);
+        self.delivered.insert(seq);
+        Ok(())
+    }
+
+    fn check_content(&mut self, seq: Seq, subject: &[u8], payload: &[u8]) -> Result<(), Violation> {
+        let n = number_of(payload).ok_or_else(|| format!("{seq} holds what nobody published"))?;
+        let publish = self
+            .publishes
+            .get(n)
+            .ok_or_else(|| format!("{seq} holds {n}, never published"))?;
+        if publish.subject.as_bytes() != subject || publish.payload != payload {
+            return Err(format!("{seq} does not hold the bytes of {n}"));
+        }
+        self.sight(seq, n)
+    }
+
+    /// Reads all that the stream holds and compares.
+    pub(super) fn check(&mut self, stream: &mut Stream) -> Result<(), Violation> {
+        let mut present = BTreeSet::new();
+        let mut next = 0;
+        while let Some(seq) = stream.store.index().next(next).map(|entry| entry.seq) {
+            let loaded = stream
+                .store
+                .load(seq)
+                .map_err(|error| format!("{seq}: {error}"))?;
+            let message = loaded.ok_or_else(|| format!("{seq} is in the index only"))?;
+            self.check_content(seq, &message.subject, &message.body[message.header_len..])?;
+            present.insert(seq);
+            next = seq + 1;
+        }
+        if let Some(seq) = self.removed.intersection(&present).next() {
+            return Err(format!("{seq} is back after its removal was confirmed"));
+        }
+        for &seq in &self.promised {
+            let is_excused = self.removing.contains(&seq) || self.is_superseded(seq);
+            if !present.contains(&seq) && !is_excused {
+                return Err(format!("{seq} was acknowledged and is lost"));
+            }
+            let lost = stream.store.damage().iter().flat_map(|damage| &damage.lost);
+            if !is_excused && lost.clone().any(|range| range.contains(&seq)) {
+                return Err(format!("{seq} was acknowledged and is reported lost"));
+            }
+        }
+        let last = self.seen.last_key_value().map_or(0, |(&seq, _)| seq);
+        if self.promised.contains(&last) && stream.store.index().last_seq() < last {
+            return Err(format!("the last sequence went back from {last}"));
+        }
+        Ok(())
+    }
+
+    fn is_superseded(&self, seq: Seq) -> bool {
+        let subject = |n: usize| &self.publishes[n].subject;
+        self.keeps_last_only
+            && self.seen.get(&seq).is_some_and(|&n| {
+                let mut later = self.seen.range(seq + 1..);
+                later.any(|(_, &other)| subject(other) == subject(n))
+            })
+    }
+
+    /// After everything was drained, what is there has been delivered.
+    pub(super) fn check_drained(&self, stream: &Stream) -> Result<(), Violation> {
+        let mut next = 0;
+        while let Some(seq) = stream.store.index().next(next).map(|entry| entry.seq) {
+            if !self.delivered.contains(&seq) && !self.acking.contains(&seq) {
+                return Err(format!("{seq} is stored and was never delivered"));
+            }
+            next = seq + 1;
+        }
+        Ok(())
+    }
+}
+
+/// Payloads begin with the number of their publish.
+fn number_of(payload: &[u8]) -> Option<usize> {
+    let end = payload.iter().position(|&byte| byte == b':')?;
+    std::str::from_utf8(&payload[..end]).ok()?.parse().ok()
+}
