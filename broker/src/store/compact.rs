@@ -49,6 +49,8 @@ impl StreamStore {
 
     /// Rewrites `run` without its dead. If that fails everything is as before.
     pub fn compact(&mut self, run: &RangeInclusive<u64>) -> Result<(), StoreError> {
+        // Removals of what is below the first message are dropped, so where that is has to be durable first.
+        self.note_state()?;
         let Some(rewritten) = self.rewrite(run)? else {
             return Ok(());
         };

@@ -332,9 +332,14 @@ impl StreamStore {
 
     /// Removes the segments before `keep_from`. What they say is first superseded durably.
     pub fn reclaim(&mut self, keep_from: u64) -> Result<(), StoreError> {
-        self.log.append(&self.state_record())?;
-        self.sync()?;
+        self.note_state()?;
         self.log.remove_before(keep_from)
+    }
+
+    /// Says durably where the stream begins and ends.
+    pub(super) fn note_state(&mut self) -> Result<(), StoreError> {
+        self.log.append(&self.state_record())?;
+        self.sync()
     }
 
     /// Refuses all further writes, as after a failed one.
