@@ -92,6 +92,9 @@ impl Stream {
         } else if let Err(error) = self.store.compact(run) {
             // Nothing was promised and nothing is lost; it is tried again when the next segment is full.
             tracing::warn!(stream = self.config.name, %error, "segments not compacted");
+            if self.store.poison().is_some() {
+                self.on_failed_write(&error.to_string(), now);
+            }
         }
     }
 
