@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Bus, BusError};
 use crate::names;
 use crate::store::outbox::{self, OutboxRow};
-use crate::store::{Fresh, Store, StoreError};
+use crate::store::{Fresh, Outgoing, Store, StoreError};
 use crate::streams;
 
 /// Rows of each side that are published at a time.
@@ -169,11 +169,14 @@ impl Relay {
                 Err(_) => {}
             }
         }
-        let mut tx = self.store.begin().await?;
-        outbox::delete(&mut tx, &confirmed).await?;
-        outbox::set_aside(&mut tx, &refused, ASIDE).await?;
-        edge!(InsideForget?);
-        tx.commit().await
+        let aside = ASIDE;
+        self.store
+            .relayed(Outgoing {
+                confirmed,
+                refused,
+                aside,
+            })
+            .await
     }
 
     async fn wait(&self, stop: &CancellationToken) {

@@ -16,9 +16,9 @@ use crate::labels;
 use crate::names;
 use crate::outcome::{Ambiguous, Failure, Verdict};
 use crate::redact::for_log;
-use crate::store::dead_letters::{self, Letter, Reason};
-use crate::store::deliveries::{self, Effect, FailedAttempt, Granted, Settlement};
-use crate::store::{StoreError, Tx, pauses};
+use crate::store::dead_letters::{self, Burial, Letter, Reason};
+use crate::store::deliveries::{Effect, FailedAttempt, Granted, Settlement};
+use crate::store::{Ending, StoreError, Tx, pauses};
 
 /// A message put back by a stopping process is taken up by the next one after this.
 const HAND_BACK: Duration = Duration::from_millis(100);
@@ -83,25 +83,15 @@ impl Executor {
 
     async fn succeeded(&self, incoming: &Incoming, claim: &Granted, mut cx: Cx<'_>) {
         let effect_begun = cx.effect_begun;
-        let committed = async {
-            let mut tx = match cx.tx.take() {
-                Some(tx) => tx,
-                None => self.store.begin().await?,
-            };
-            tx.push_all(&cx.outbox).await?;
-            if let Some(letter) = incoming.headers.get(headers::REPLAY) {
-                dead_letters::replayed(&mut tx, letter).await?;
-            }
-            self.finish(
-                tx,
-                claim,
-                Settlement::Done {
-                    result: cx.result.as_deref(),
-                },
-            )
-            .await
+        let done = Settlement::Done {
+            result: cx.result.clone(),
         };
-        match committed.await {
+        let ending = Ending {
+            outbox: std::mem::take(&mut cx.outbox),
+            replayed: incoming.headers.get(headers::REPLAY).map(str::to_owned),
+            ..Ending::new(&claim.lease, done)
+        };
+        match self.finish(cx.tx.take(), ending).await {
             Ok(Settled::Committed) => {
                 self.count("done");
                 answer(
@@ -190,7 +180,7 @@ impl Executor {
             claim,
             Settlement::Retry {
                 after,
-                history: &history,
+                history,
                 effect,
             },
             after,
@@ -209,7 +199,7 @@ impl Executor {
         let committed = async {
             let mut tx = self.store.begin().await?;
             pauses::pause(&mut tx, handler, Some(rest), PAUSED_ITSELF, &failure.error).await?;
-            self.finish(tx, claim, released).await
+            self.finish(Some(tx), Ending::new(&claim.lease, released)).await
         };
         match committed.await {
             Ok(Settled::Committed) => {
@@ -228,12 +218,11 @@ impl Executor {
         &self,
         incoming: &Incoming,
         claim: &Granted,
-        settlement: Settlement<'_>,
+        settlement: Settlement,
         after: Duration,
         outcome: &'static str,
     ) {
-        let committed = async { self.finish(self.store.begin().await?, claim, settlement).await };
-        match committed.await {
+        match self.finish(None, Ending::new(&claim.lease, settlement)).await {
             Ok(Settled::Committed) => {
                 self.count(outcome);
                 incoming.receipt.nak(after + MARGIN).await;
@@ -244,14 +233,11 @@ impl Executor {
     }
 
     async fn discard(&self, incoming: &Incoming, claim: &Granted) {
-        let committed = async {
-            let mut tx = self.store.begin().await?;
-            if let Some(letter) = incoming.headers.get(headers::REPLAY) {
-                dead_letters::replayed(&mut tx, letter).await?;
-            }
-            self.finish(tx, claim, Settlement::Discarded).await
+        let ending = Ending {
+            replayed: incoming.headers.get(headers::REPLAY).map(str::to_owned),
+            ..Ending::new(&claim.lease, Settlement::Discarded)
         };
-        match committed.await {
+        match self.finish(None, ending).await {
             Ok(Settled::Committed) => {
                 self.count("discarded");
                 answer(incoming, self.handler.policy().id, Answer::Discarded).await;
@@ -316,14 +302,14 @@ impl Executor {
     }
 
     async fn bury(&self, mut cx: Cx<'_>, claim: &Granted, letter: &Letter) -> Result<Settled, StoreError> {
-        let mut tx = match cx.tx.take() {
-            Some(tx) => tx,
-            None => self.store.begin().await?,
+        let burial = Burial::of(letter.clone());
+        let id = burial.id.clone();
+        let ending = Ending {
+            outbox: std::mem::take(&mut cx.outbox),
+            burial: Some(burial),
+            ..Ending::new(&claim.lease, Settlement::Dead)
         };
-        tx.push_all(&cx.outbox).await?;
-        let id = tx.dead_letter(letter).await?;
-        edge!(InsideBurial?);
-        let settled = self.finish(tx, claim, Settlement::Dead).await?;
+        let settled = self.finish(cx.tx.take(), ending).await?;
         if matches!(settled, Settled::Committed) {
             let Letter {
                 reason,
@@ -337,18 +323,15 @@ impl Executor {
         Ok(settled)
     }
 
-    async fn finish(
-        &self,
-        mut tx: Tx,
-        claim: &Granted,
-        settlement: Settlement<'_>,
-    ) -> Result<Settled, StoreError> {
-        if !deliveries::settle(&mut tx, &claim.lease, settlement).await? {
-            tx.rollback().await?;
+    /// Writes it down: in the handler's own transaction, if it has opened one, and else together with other deliveries.
+    async fn finish(&self, tx: Option<Tx>, ending: Ending) -> Result<Settled, StoreError> {
+        let held = match tx {
+            Some(tx) => self.store.settle_within(tx, &ending).await?,
+            None => self.store.settle(ending).await?,
+        };
+        if !held {
             return Ok(Settled::Fenced);
         }
-        edge!(InsideSettle?);
-        tx.commit().await?;
         edge!(AfterCommitBeforeAck?);
         Ok(Settled::Committed)
     }

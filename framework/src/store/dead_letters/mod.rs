@@ -19,6 +19,7 @@ pub use discard::{Discard, discard};
 pub use edit::{Edit, edit};
 pub use filter::{Extent, Filter, extent, ids, list, newest, page};
 pub use groups::{Group, groups};
+pub(crate) use letter::Burial;
 pub(super) use letter::insert;
 pub use letter::{Letter, Reason};
 pub use purge::purge;
