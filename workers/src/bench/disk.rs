@@ -82,7 +82,7 @@ mod tests {
         let check = |folder: &str, expect: &str| {
             assert_eq!(file_system(mounts, Path::new(folder)), Some(expect), "{folder}");
         };
-        check("/work/data", "ext4");
+        check("/srv/data", "ext4");
         check("/dev/shm/x", "ramfs");
         check("/dev/shmoo", "ext4");
     }

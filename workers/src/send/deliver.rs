@@ -159,6 +159,7 @@ impl Handle<Send> for SendMail {
                 address,
                 cause,
                 detail,
+                earlier,
             });
         }
         if let Some(shut) = account.gate.is_shut() {

@@ -37,12 +37,13 @@ pub enum SendError {
     /// The recipient is on the list of those that are not written to.
     #[error(
         "{address} is suppressed ({cause}: {detail}); to write to it again run `postroom suppressions remove {address}`, \
-         then replay"
+         then replay{}", and_earlier(*.earlier)
     )]
     Suppressed {
         address: String,
         cause: String,
         detail: String,
+        earlier: bool,
     },
     /// The relay has the mail, and nothing says so: it may go out once more.
     #[error("the relay took the mail, but that could not be written down: {0}")]
@@ -105,6 +106,7 @@ impl HandlerError for SendError {
             Self::Smtp { trouble, .. } if trouble.is_unknown() => UNKNOWN,
             Self::Smtp { earlier: true, .. }
             | Self::Shut { earlier: true, .. }
+            | Self::Suppressed { earlier: true, .. }
             | Self::Expired { earlier: true, .. } => AFTER_UNKNOWN,
             Self::Smtp { trouble, .. } if trouble.is_account_trouble() => "account",
             Self::Smtp { trouble, .. } if trouble.is_permanent() => REFUSED,
@@ -188,6 +190,12 @@ mod tests {
             },
             other => other,
         };
+        let suppressed = |earlier| SendError::Suppressed {
+            address: "a@example.org".into(),
+            cause: "disabled".into(),
+            detail: String::new(),
+            earlier,
+        };
         let retry = Verdict::Retry { after: None };
         let snooze = Verdict::Snooze(TROUBLE_PAUSE);
         for (error, verdict, class) in [
@@ -216,6 +224,9 @@ mod tests {
                 "unknown",
             ),
             (SendError::Held, Verdict::DeadLetter, "held"),
+            (suppressed(false), Verdict::DeadLetter, "suppressed"),
+            // A lost verdict, and then the report about that very mail: nobody may call it failed.
+            (suppressed(true), Verdict::DeadLetter, "after_unknown"),
         ] {
             assert_eq!((error.verdict(), error.class()), (verdict, class), "{error}");
         }
