@@ -303,6 +303,9 @@ pub(crate) async fn a_stream_that_is_deleted_under_a_worker_is_made_again(world:
     let mut pongs = world.subscribe("tests.pong").await;
     world.ping(1, Outcome::Succeed).await;
     assert_eq!(pongs.ids(1).await, [1]);
+    // A pong whose PubAck is lost with the stream would rightly come once more.
+    let idle = async { while !running.is_idle().await.unwrap_or(false) {} };
+    within("everything to be settled", idle).await;
     let jetstream = jetstream::new(world.client.clone());
     jetstream.delete_stream("TESTS").await.expect("deleted");
     let made = async {
