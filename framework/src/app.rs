@@ -19,6 +19,7 @@ use crate::foreign;
 use crate::handler::{AnyHandler, Handle, Handler, Typed};
 use crate::health;
 use crate::heartbeat::Heartbeat;
+use crate::lag;
 use crate::layer::Placed;
 use crate::message::Message;
 use crate::pause::{self, Valve};
@@ -194,6 +195,11 @@ impl App {
         running.keep(purge(self.store.clone(), running.closing.clone()));
         running.keep(slot::poked(running.closing.clone()));
         running.keep(pause::watch(self.store.clone(), valves, running.closing.clone()));
+        running.keep(lag::watch(
+            self.bus.clone(),
+            posts.clone(),
+            running.closing.clone(),
+        ));
         if let Some(address) = self.settings.http {
             let (store, bus) = (self.store.clone(), self.bus.clone());
             running.keep(health::serve(address, store, bus, running.closing.clone()).await?);

@@ -6,25 +6,28 @@ mod error;
 mod facts;
 mod inbox;
 mod producer;
+mod pull;
 mod receipt;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Borrow;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::consumer::pull::Config as PullConfig;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio::sync::mpsc;
 
 pub use error::BusError;
 pub(crate) use facts::ConsumerFacts;
+pub(crate) use pull::Pull;
 pub(crate) use receipt::Receipt;
 pub(crate) use stored::Stored;
 
@@ -44,9 +47,6 @@ pub struct Bus {
 
 /// A broker that takes longer to answer is as good as away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one pull request waits for messages. It is also the longest that a consumer stands still when the broker
-/// was restarted under it, since the request is then forgotten.
-const PULL_EXPIRES: Duration = Duration::from_secs(5);
 /// A confirmation that takes longer is lost; the ledger makes the redelivery harmless.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages in back-off count as unacknowledged; a thousand failing ones must not stop the others.
@@ -129,7 +129,7 @@ impl Bus {
         subject: &str,
         ack_wait: Duration,
     ) -> Result<Pull, BusError> {
-        let config = pull::Config {
+        let config = PullConfig {
             durable_name: Some(durable.to_owned()),
             filter_subject: subject.to_owned(),
             ack_policy: AckPolicy::Explicit,
@@ -148,11 +148,8 @@ impl Bus {
                 consumer: durable.to_owned(),
                 reason: with_causes(&error),
             })?;
-        Ok(Pull {
-            consumer,
-            client: self.client.clone(),
-            durable: durable.to_owned(),
-        })
+        let (client, jetstream) = (self.client.clone(), self.jetstream.clone());
+        Ok(Pull::new(consumer, client, jetstream, durable))
     }
 
     /// Publishes all rows at once, then waits for each to be confirmed as stored.
@@ -192,71 +189,6 @@ impl Bus {
     }
 }
 
-/// A handler's consumer.
-pub(crate) struct Pull {
-    consumer: PullConsumer,
-    client: Client,
-    durable: String,
-}
-
-impl Pull {
-    /// Asks for up to `limit` messages and passes them on as they arrive, until the request is answered or has expired.
-    pub(crate) async fn pull(&self, limit: usize, to: &mpsc::Sender<Incoming>) -> Result<(), BusError> {
-        let failed = |reason| BusError::Consumer {
-            consumer: self.durable.clone(),
-            reason,
-        };
-        let mut batch = self
-            .consumer
-            .batch()
-            .max_messages(limit)
-            .expires(PULL_EXPIRES)
-            .messages()
-            .await
-            .map_err(|error| failed(with_causes(&error)))?;
-        while let Some(message) = batch.next().await {
-            let message = message.map_err(|error| failed(error.to_string()))?;
-            let incoming = self.incoming(&message).map_err(failed)?;
-            if to.send(incoming).await.is_err() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn incoming(&self, message: &async_nats::jetstream::Message) -> Result<Incoming, String> {
-        let (stream, stream_seq, stored_at, delivered) = {
-            let info = message
-                .info()
-                .map_err(|error| format!("a delivery without its JetStream reply: {error}"))?;
-            (
-                info.stream.to_owned(),
-                i64::try_from(info.stream_sequence).unwrap_or(i64::MAX),
-                info.published.unix_timestamp_nanos(),
-                info.delivered,
-            )
-        };
-        let reply = message
-            .reply
-            .as_ref()
-            .map(ToString::to_string)
-            .ok_or("a delivery without a reply subject")?;
-        Ok(Incoming {
-            subject: message.subject.to_string(),
-            headers: received(message.headers.as_ref()),
-            payload: message.payload.clone(),
-            stream,
-            stream_seq,
-            stored_at,
-            delivered,
-            receipt: Receipt {
-                client: self.client.clone(),
-                reply,
-            },
-        })
-    }
-}
-
 impl Incoming {
     /// What tells this message from every other one that is or was in its stream.
     pub(crate) fn place(&self) -> Key {
@@ -265,10 +197,15 @@ impl Incoming {
 
     /// How long its stream has had it.
     pub(crate) fn age(&self, now: SystemTime) -> Duration {
-        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let nanos = i128::try_from(since_1970.as_nanos()).unwrap_or(i128::MAX) - self.stored_at;
-        Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+        age(self.stored_at, now)
     }
+}
+
+/// How long ago it was, `stored_at` nanoseconds after 1970; nothing when it is yet to come.
+fn age(stored_at: i128, now: SystemTime) -> Duration {
+    let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let nanos = i128::try_from(since_1970.as_nanos()).unwrap_or(i128::MAX) - stored_at;
+    Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
 }
 
 fn outbound(row: &OutboxRow) -> PublishMessage {

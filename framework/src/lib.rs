@@ -13,7 +13,7 @@
 //! a [`delivery`], and [`layer`]s around it. One delivery: `execute`, `settle`,
 //! `heartbeat`. Around it: `runner` pulls into `floor` and `room`, `relay` publishes, [`cron`] fires, `foreign` buries what
 //! died elsewhere,
-//! [`app`] starts and drains; [`trace`] and [`attempt_log`] tell what happened. [`bus`] alone knows the broker,
+//! [`app`] starts and drains; `lag` tells who is behind; [`trace`] and [`attempt_log`] tell what happened. [`bus`] alone knows the broker,
 //! [`store`] alone knows SQL. `retry`, `fingerprint`, `streams`, [`key`] and [`headers`] are pure.
 
 #[macro_use]
@@ -43,6 +43,7 @@ mod health;
 mod heartbeat;
 pub mod key;
 mod labels;
+mod lag;
 pub mod layer;
 pub mod message;
 mod names;

@@ -22,6 +22,8 @@ pub(crate) const ACKS_UNCONFIRMED: &str = "postroom_acks_unconfirmed_total";
 pub(crate) const PAUSED: &str = "postroom_paused";
 /// Handlers that do not end though their time is up, by `handler`.
 pub(crate) const STUCK: &str = "postroom_stuck_handlers";
+/// Age of the oldest message that a handler has still to settle, by `handler`.
+pub(crate) const LAG: &str = "postroom_lag_seconds";
 /// Time in the handler, by `handler`.
 pub(crate) const HANDLER_SECONDS: &str = "postroom_handler_seconds";
 /// Time from the commit to the confirmed ack, by `handler`.
@@ -61,6 +63,11 @@ pub(crate) fn describe() {
         "Handlers that do not end though their time is up"
     );
     describe_gauge!(PAUSED, Unit::Count, "1 while the handler is paused");
+    describe_gauge!(
+        LAG,
+        Unit::Seconds,
+        "Age of the oldest message that the handler has still to settle"
+    );
     describe_histogram!(HANDLER_SECONDS, Unit::Seconds, "Time in the handler");
     describe_histogram!(
         ACK_SECONDS,

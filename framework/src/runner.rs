@@ -28,6 +28,7 @@ pub(crate) async fn run(executor: Executor, bus: Bus, post: Post, stop: Cancella
     let handler = executor.handler.policy().id;
     let subject = executor.handler.subject();
     let mut floor = Floor::new(executor);
+    let (sender, mut arrivals) = mpsc::channel(MOST_AHEAD);
     let mut pause = PAUSE;
     while !stop.is_cancelled() {
         tokio::select! {
@@ -44,17 +45,18 @@ pub(crate) async fn run(executor: Executor, bus: Bus, post: Post, stop: Cancella
                     );
                 }
                 pause = PAUSE;
-                tokio::select! {
+                let ended = tokio::select! {
                     // In this order: a handler that has paused itself begins nothing in the slot that it frees.
                     biased;
                     () = stop.cancelled() => Ok(()),
                     () = post.valve.closed() => Ok(()),
-                    ended = work(&mut floor, &pull) => ended,
-                }
+                    ended = work(&mut floor, &pull, &sender, &mut arrivals) => ended,
+                };
+                hand_back(&mut floor, &mut arrivals, &pull).await;
+                ended
             }
             Err(error) => Err(error),
         };
-        floor.hand_back().await;
         if let Err(error) = ended {
             tracing::warn!(handler, %error, "no messages for now; trying again in {pause:?}");
             tokio::select! {
@@ -73,9 +75,12 @@ async fn open(bus: &Bus, post: &Post, subject: &str) -> Result<Pull, BusError> {
 }
 
 /// Until the broker fails.
-async fn work(floor: &mut Floor, pull: &Pull) -> Result<(), BusError> {
-    let (sender, arrivals) = mpsc::channel(MOST_AHEAD);
-    let mut arrivals = Arrivals(arrivals);
+async fn work(
+    floor: &mut Floor,
+    pull: &Pull,
+    sender: &mpsc::Sender<Incoming>,
+    arrivals: &mut mpsc::Receiver<Incoming>,
+) -> Result<(), BusError> {
     let mut pulling: Option<BoxFuture<'_, Result<(), BusError>>> = None;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,7 +89,7 @@ async fn work(floor: &mut Floor, pull: &Pull) -> Result<(), BusError> {
         if pulling.is_none()
             && let wanted @ 1.. = floor.wanted()
         {
-            pulling = Some(Box::pin(pull.pull(wanted, &sender)));
+            pulling = Some(Box::pin(pull.pull(wanted, sender)));
         }
         let pulled = async {
             match &mut pulling {
@@ -94,7 +99,7 @@ async fn work(floor: &mut Floor, pull: &Pull) -> Result<(), BusError> {
         };
         let wake = floor.wake().unwrap_or_else(|| Instant::now() + TICK);
         tokio::select! {
-            Some(incoming) = arrivals.0.recv() => floor.admit(incoming).await,
+            Some(incoming) = arrivals.recv() => floor.admit(incoming).await,
             () = floor.ended() => {}
             pulled = pulled => {
                 pulled?;
@@ -107,21 +112,10 @@ async fn work(floor: &mut Floor, pull: &Pull) -> Result<(), BusError> {
 }
 
 /// What has arrived when nothing more may begin goes back at once, and not when the broker loses patience.
-struct Arrivals(mpsc::Receiver<Incoming>);
-
-impl Drop for Arrivals {
-    fn drop(&mut self) {
-        self.0.close();
-        let mut left = Vec::new();
-        while let Ok(incoming) = self.0.try_recv() {
-            left.push(incoming);
-        }
-        if !left.is_empty() {
-            tokio::spawn(async move {
-                for incoming in left {
-                    incoming.receipt.nak(HAND_BACK).await;
-                }
-            });
-        }
+async fn hand_back(floor: &mut Floor, arrivals: &mut mpsc::Receiver<Incoming>, pull: &Pull) {
+    floor.hand_back().await;
+    while let Ok(incoming) = arrivals.try_recv() {
+        incoming.receipt.nak(HAND_BACK).await;
     }
+    pull.hand_back(HAND_BACK).await;
 }

@@ -1,12 +1,12 @@
 //! What the broker knows about its streams and consumers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::stream::ConsumerErrorKind;
+use async_nats::jetstream::stream::{ConsumerErrorKind, RawMessageErrorKind};
 
-use super::{Bus, BusError};
+use super::{Bus, BusError, age};
 use crate::explain::with_causes;
 
 /// A durable consumer as it stands on the broker.
@@ -79,6 +79,30 @@ impl Bus {
             })?;
         let info = consumer.cached_info();
         Ok(info.num_pending + info.num_ack_pending as u64)
+    }
+
+    /// How long the oldest message that the consumer has still to settle has been in its stream; zero when there is none.
+    pub(crate) async fn lag(&self, stream: &str, durable: &str) -> Result<Duration, BusError> {
+        let failed = |reason| BusError::Consumer {
+            consumer: durable.to_owned(),
+            reason,
+        };
+        let found: Result<PullConsumer, _> = self.jetstream.get_consumer_from_stream(durable, stream).await;
+        let consumer = found.map_err(|error| failed(with_causes(&error)))?;
+        let info = consumer.cached_info();
+        if info.num_pending == 0 && info.num_ack_pending == 0 {
+            return Ok(Duration::ZERO);
+        }
+        let source = self.jetstream.get_stream_no_info(stream).await;
+        let source = source.map_err(|error| failed(with_causes(&error)))?;
+        // Everything up to the floor is settled, and what follows it is not.
+        let (subject, after) = (&info.config.filter_subject, info.ack_floor.stream_sequence + 1);
+        match source.get_first_raw_message_by_subject(subject, after).await {
+            Ok(oldest) => Ok(age(oldest.time.unix_timestamp_nanos(), SystemTime::now())),
+            // Settled, or gone from the stream, since its consumer was asked.
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(Duration::ZERO),
+            Err(error) => Err(failed(with_causes(&error))),
+        }
     }
 
     /// How many messages the stream holds.

@@ -14,11 +14,15 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
 /// Where to tell the broker what became of a delivery.
 #[derive(Debug, Clone)]
 pub(crate) struct Receipt {
-    pub(super) client: Client,
-    pub(super) reply: String,
+    client: Client,
+    reply: String,
 }
 
 impl Receipt {
+    pub(super) fn new(client: Client, reply: String) -> Self {
+        Self { client, reply }
+    }
+
     /// Done. True once the broker has confirmed it; otherwise the message may come again.
     pub(crate) async fn ack(&self) -> bool {
         if lost!(BeforeAck) {

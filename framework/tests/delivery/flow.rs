@@ -211,6 +211,83 @@ pub(crate) async fn a_stuck_handler_loses_its_slot_and_its_message(world: World)
     assert!(world.letters().await.is_empty());
 }
 
+/// Quick, but for the mail to `slow.test`, which it holds until it is let go.
+#[derive(Handler)]
+#[handler(on = Mail, id = "greedy", idempotent(key = [domain, number], ttl = "1d"), concurrency = 8)]
+struct Greedy {
+    let_go: Arc<Semaphore>,
+    runs: mpsc::UnboundedSender<(u32, i64)>,
+}
+
+impl Handle<Mail> for Greedy {
+    type Error = CxError;
+
+    async fn handle(&self, mail: Mail, cx: &mut Cx<'_>) -> Result<(), CxError> {
+        let _ = self.runs.send((mail.number, cx.attempt()));
+        if mail.domain == "slow.test" {
+            let _ = self.let_go.acquire().await;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn what_a_draining_process_has_not_begun_is_another_ones_at_once(world: World) {
+    const QUICK: u32 = 20;
+    const SLOTS: u32 = 8;
+    const AHEAD: u32 = 30;
+    let let_go = Arc::new(Semaphore::new(0));
+    let start = async || {
+        let (runs, seen) = mpsc::unbounded_channel();
+        let greedy = Greedy {
+            let_go: Arc::clone(&let_go),
+            runs,
+        };
+        let app = world.app().await.handler(greedy).start().await;
+        (app.expect("the app starts"), seen)
+    };
+    let (one, mut seen) = start().await;
+    // It is found to be quick, so that more is pulled ahead; then it is busy, and what was pulled waits.
+    for number in 0..QUICK {
+        mail(&world, "quick.test", number).await;
+        within("a run", seen.recv()).await.expect("a run");
+    }
+    for number in 0..SLOTS {
+        mail(&world, "slow.test", number).await;
+        within("a run", seen.recv()).await.expect("a run");
+    }
+    for number in 0..AHEAD {
+        mail(&world, "ahead.test", number).await;
+    }
+    let unsettled = async || {
+        let consumer: async_nats::jetstream::consumer::PullConsumer =
+            async_nats::jetstream::new(world.client.clone())
+                .get_consumer_from_stream("greedy", "TESTS")
+                .await
+                .expect("the consumer");
+        consumer.cached_info().num_ack_pending
+    };
+    within("what is pulled ahead", async {
+        while unsettled().await <= SLOTS as usize {}
+    })
+    .await;
+    let (two, mut taken) = start().await;
+    let asked = Instant::now();
+    let drain = tokio::spawn(one.drain());
+    for _ in 0..AHEAD {
+        let (_, attempt) = within("what was handed back", taken.recv()).await.expect("a run");
+        assert_eq!(attempt, 1, "waiting spent an attempt");
+    }
+    // Sooner than the broker loses patience with a process that says nothing, which takes four seconds.
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    let_go.close();
+    within("the drain", drain).await.expect("it drains");
+    two.drain().await;
+    assert!(
+        seen.recv().await.is_none() && taken.recv().await.is_none(),
+        "one ran twice"
+    );
+}
+
 /// Says everything that can be said.
 #[derive(Handler)]
 #[handler(

@@ -85,6 +85,7 @@ everywhere![
     a_busy_key_keeps_its_limit_and_holds_up_no_other,
     no_more_are_begun_than_the_rate_allows,
     a_stuck_handler_loses_its_slot_and_its_message,
+    what_a_draining_process_has_not_begun_is_another_ones_at_once,
     a_request_and_its_copy_are_given_one_result,
     a_handler_that_pauses_itself_rests_and_then_goes_on,
     a_paused_handler_takes_nothing_in_any_process_until_it_is_resumed,
