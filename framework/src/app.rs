@@ -30,7 +30,7 @@ use crate::settings::Settings;
 use crate::slot::{self, Slot};
 use crate::spec::Spec;
 use crate::state::{Needs, States};
-use crate::store::{Store, deliveries, pauses};
+use crate::store::{Store, deliveries, handlers, pauses};
 use crate::streams::{self, StreamSpec};
 
 /// Settled rows that have expired are looked for this often.
@@ -172,6 +172,7 @@ impl App {
         foreign::prepare(&self.bus).await;
         let crons = cron::prepare(&self.store, self.crons).await?;
         let posts = posts(&self.bus, &self.handlers).await?;
+        register(&self.store, &self.handlers).await?;
         let valves: Vec<_> = posts.iter().map(|post| post.valve.clone()).collect();
         pause::look(&self.store, &valves).await?;
         let running = Running {
@@ -284,6 +285,19 @@ async fn posts(bus: &Bus, handlers: &[Arc<dyn AnyHandler>]) -> Result<Vec<Post>>
         });
     }
     Ok(posts)
+}
+
+/// Makes the handlers known by name, to those who pause them.
+async fn register(store: &Store, all: &[Arc<dyn AnyHandler>]) -> Result<()> {
+    let mut tx = store.begin().await?;
+    for handler in all {
+        let policy = handler.policy();
+        for alias in policy.aliases {
+            handlers::forget(&mut tx, alias).await?;
+        }
+        handlers::register(&mut tx, policy.id, handler.subject()).await?;
+    }
+    Ok(tx.commit().await?)
 }
 
 async fn purge(store: Store, stop: CancellationToken) {

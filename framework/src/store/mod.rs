@@ -9,6 +9,7 @@ mod conformance;
 pub mod dead_letters;
 pub mod deliveries;
 mod error;
+pub mod handlers;
 mod handoff;
 pub mod leases;
 #[cfg(test)]

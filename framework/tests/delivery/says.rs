@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use postroom::store::dead_letters::{self, Replay};
-use postroom::store::pauses;
+use postroom::store::{handlers, pauses};
 use postroom::{
     Cx, CxError, Handle, Handler, HandlerError, MAX_RESULT, Message, Reconcile, Reconciled, RequestError,
 };
@@ -442,6 +442,11 @@ pub(crate) async fn a_renamed_handler_goes_on_where_the_old_one_stopped(world: W
         .await
         .expect("the app starts");
     assert_eq!(pongs.ids(1).await, [3]);
+    let mut tx = world.store().await.read().await.expect("read");
+    let known = handlers::list(&mut tx).await.expect("the handlers");
+    tx.rollback().await.expect("rollback");
+    let known: Vec<_> = known.iter().map(|known| known.id.as_str()).collect();
+    assert_eq!(known, ["renamed"], "by its new name only");
     let letter = world.letters().await[0].id.clone();
     let replay = dead_letters::replay(&world.store().await, &letter, "test").await;
     assert_eq!(replay.expect("replay"), Replay::Begun);

@@ -10,6 +10,7 @@ mod log;
 mod login;
 mod suppressions;
 mod up;
+mod worker;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -37,8 +38,8 @@ enum Command {
     Demo(demo::Args),
     /// The workers on your mailboxes, with broker and database embedded or by URL.
     Up(up::UpArgs),
-    /// One part of the pipeline, with broker and database by URL.
-    Worker(up::WorkerArgs),
+    /// One part of the pipeline, with broker and database by URL; or a word to those that run: list, pause, resume.
+    Worker(worker::Args),
     /// Tries broker, database, IMAP and SMTP, and says what is wrong.
     Doctor(doctor::Args),
     /// Signs an account in by OAuth, in the browser: for Gmail, Microsoft 365 and the like.
@@ -95,7 +96,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Demo(args) => demo::run(args).await,
         Command::Up(args) => up::up(args).await,
-        Command::Worker(args) => up::worker(args).await,
+        Command::Worker(args) => worker::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Login(args) => login::run(args).await,
         Command::Devmail(args) => devmail::run(args).await,

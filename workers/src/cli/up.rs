@@ -1,8 +1,7 @@
-//! `postroom up` and `postroom worker …`: the workers on real mailboxes.
+//! `postroom up` and `postroom worker ingest|reply|send`: the workers on real mailboxes.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use clap::ValueEnum;
 use postroom::App;
 use postroom_broker::{Broker, Config as BrokerConfig};
 
@@ -23,22 +22,11 @@ pub(super) struct UpArgs {
     flags: Flags,
 }
 
-#[derive(Debug, clap::Args)]
-pub(super) struct WorkerArgs {
-    /// Which part of the pipeline.
-    #[arg(value_enum)]
-    part: Part,
-    #[command(flatten)]
-    flags: Flags,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Part {
-    /// Mailbox → inbox.new
+/// A part of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
     Ingest,
-    /// inbox.new → actions.reply → actions.send
     Reply,
-    /// actions.send → SMTP
     Send,
 }
 
@@ -57,9 +45,9 @@ pub(super) async fn up(args: UpArgs) -> Result<(), CliError> {
 }
 
 /// One part, on somebody else's broker.
-pub(super) async fn worker(args: WorkerArgs) -> Result<(), CliError> {
-    let config = Config::load(&args.flags).map_err(CliError::wrong)?;
-    work(&config, &[args.part]).await
+pub(super) async fn worker(part: Part, flags: &Flags) -> Result<(), CliError> {
+    let config = Config::load(flags).map_err(CliError::wrong)?;
+    work(&config, &[part]).await
 }
 
 async fn start_broker(config: &Config) -> Result<Broker, CliError> {

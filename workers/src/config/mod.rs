@@ -58,7 +58,7 @@ mod read;
 mod secret;
 mod section;
 mod sources;
-mod suggest;
+pub(crate) mod suggest;
 mod tree;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 /// More edits than this make another word.
 const MAX_EDITS: usize = 2;
 
-pub(super) fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
     let typed = typed.to_ascii_lowercase();
     let near = known
         .iter()

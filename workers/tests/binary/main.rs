@@ -11,6 +11,7 @@ mod dlq;
 #[path = "../../../framework/tests/servers/mod.rs"]
 mod servers;
 mod suppressions;
+mod worker;
 mod wrong_input;
 
 use std::path::Path;
