@@ -18,6 +18,8 @@ pub(super) mod servers;
 
 const LONG: Duration = Duration::from_secs(600);
 const NOW: Duration = Duration::ZERO;
+/// So many start at once.
+const STARTS: usize = 6;
 const SCOPE: &str = "handler";
 const PRINT: &str = "f1";
 
@@ -73,6 +75,7 @@ mod letters;
 mod schedules;
 
 on_both![
+    many_processes_start_on_one_fresh_database,
     a_claim_is_granted_once,
     done_work_is_a_duplicate_and_another_payload_is_refused,
     a_retry_is_due_when_it_says_and_keeps_its_history,
@@ -92,6 +95,36 @@ on_both![
     hostile_text_is_kept_out_of_nobodys_way,
     a_letter_too_large_for_the_stream_is_whole_in_the_table,
 ];
+
+/// A thread and a runtime each, so that no two wait for each other but in the database.
+async fn many_processes_start_on_one_fresh_database(fresh: Fresh) {
+    let barrier = std::sync::Barrier::new(STARTS);
+    let start = || {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        barrier.wait();
+        runtime.block_on(async {
+            let store = Store::open(&fresh.url)
+                .await
+                .map_err(|error| format!("{error:?}"))?;
+            let claimed = matches!(claim(&store, "k").await, Claim::Granted(_));
+            store.close().await;
+            Ok::<_, String>(claimed)
+        })
+    };
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..STARTS).map(|_| scope.spawn(start)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .collect()
+    });
+    let claims: Result<Vec<bool>, String> = outcomes.into_iter().collect();
+    let granted = claims
+        .expect("all of them start")
+        .into_iter()
+        .filter(|granted| *granted);
+    assert_eq!(granted.count(), 1);
+}
 
 async fn claim_as(store: &Store, key: &str, print: &str, lease: Duration, ttl: Duration) -> Claim {
     let key = Key::of(&[&key]);

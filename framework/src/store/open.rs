@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -56,7 +57,7 @@ async fn sqlite(url: &str) -> Result<Pool, StoreError> {
         .connect_with(options.clone())
         .await
         .map_err(open)?;
-    SQLITE.run(&write).await?;
+    migrate_sqlite(&write).await?;
     // An in-memory database lives in its one connection.
     let read = if in_memory {
         write.clone()
@@ -69,6 +70,14 @@ async fn sqlite(url: &str) -> Result<Pool, StoreError> {
             .map_err(open)?
     };
     Ok(Pool::Sqlite { write, read })
+}
+
+/// Differs because sqlx's own lock around migrations is none on SQLite: of two processes that start on one fresh file, both
+/// would make the tables. One transaction around all of them makes the second wait, and find them made.
+async fn migrate_sqlite(pool: &SqlitePool) -> Result<(), StoreError> {
+    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+    SQLITE.run_direct(None, &mut *tx, false).await?;
+    Ok(tx.commit().await?)
 }
 
 async fn postgres(url: &str) -> Result<Pool, StoreError> {
