@@ -309,16 +309,24 @@ impl StreamStore {
     /// segment opens with `state`.
     pub fn heal(&mut self, state: &[Record<'_>]) -> Result<(), StoreError> {
         self.log.heal()?;
+        self.has_head = false;
         let again = std::mem::take(&mut self.uncertain_removals);
-        let mut outcome = Ok(());
-        if !again.is_empty() {
-            outcome = self.append(&Record::Removed(again.clone()));
-        }
-        outcome = outcome.and_then(|()| self.write_head(state));
+        let outcome = self.note_gone(&again).and_then(|()| self.write_head(state));
         if outcome.is_err() {
             self.uncertain_removals = again;
         }
         outcome
+    }
+
+    /// Says durably what is gone. That comes before `state`: consumers have moved on past it, and if their progress were
+    /// on disk without it, what comes back would never be delivered.
+    fn note_gone(&mut self, removed: &[Seq]) -> Result<(), StoreError> {
+        let first_seq = self.index.first_seq();
+        self.log.append(&Record::Trimmed { first_seq })?;
+        if !removed.is_empty() {
+            self.log.append(&Record::Removed(removed.to_vec()))?;
+        }
+        self.log.sync()
     }
 
     /// The first segment that still holds a live message; all before it can go.

@@ -58,6 +58,15 @@ fn nothing_promised_is_broken() {
     assert!(totals.confirmed > 10 * count && totals.refused > count / 4);
 }
 
+/// Lives that once broke a promise: a purge was not written, consumers went on past what it took, and a kill in the middle
+/// of healing brought that back behind them.
+#[test]
+fn lives_that_went_wrong_once() {
+    for seed in [64399, 228_084] {
+        live(seed, Bug::None).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+    }
+}
+
 #[test]
 fn each_mistake_is_noticed() {
     for bug in [
