@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::stream::RetentionPolicy;
 use async_nats::jetstream::{self, Context, stream};
 use futures_util::StreamExt;
 use rand::RngExt;
@@ -44,10 +45,11 @@ async fn connect(server: &Server) -> Context {
     jetstream::new(client)
 }
 
-async fn consumer(context: &Context) -> PullConsumer {
+async fn consumer(context: &Context, retention: RetentionPolicy) -> PullConsumer {
     let config = stream::Config {
         name: "JOBS".into(),
         subjects: vec!["jobs.>".into()],
+        retention,
         ..Default::default()
     };
     let stream = context.get_or_create_stream(config).await.unwrap();
@@ -111,11 +113,11 @@ async fn work(consumer: PullConsumer, history: Shared) {
 }
 
 /// One life of the server; killed at a random moment.
-async fn live_and_die(store: &Path, life: usize, history: &Shared) {
+async fn live_and_die(store: &Path, life: usize, retention: RetentionPolicy, history: &Shared) {
     let server = Server::start(&ours(), store, None);
     let mut tasks = JoinSet::new();
     let context = connect(&server).await;
-    let consumer = consumer(&context).await;
+    let consumer = consumer(&context, retention).await;
     for publisher in 0..PUBLISHERS {
         tasks.spawn(publish(
             context.clone(),
@@ -136,16 +138,35 @@ async fn live_and_die(store: &Path, life: usize, history: &Shared) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_and_nothing_confirmed_comes_back() {
+    kill_and_count(RetentionPolicy::Limits).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_from_a_work_queue() {
+    kill_and_count(RetentionPolicy::WorkQueue).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_under_interest() {
+    kill_and_count(RetentionPolicy::Interest).await;
+}
+
+async fn kill_and_count(retention: RetentionPolicy) {
     let store = TempDir::new().unwrap();
     let history = Shared::default();
     for life in 0..KILLS {
-        live_and_die(store.path(), life, &history).await;
+        live_and_die(store.path(), life, retention, &history).await;
     }
     let server = Server::start(&ours(), store.path(), None);
     let context = connect(&server).await;
-    work(consumer(&context).await, Arc::clone(&history)).await;
-    let info = consumer(&context).await.info().await.unwrap().clone();
+    work(consumer(&context, retention).await, Arc::clone(&history)).await;
+    let info = consumer(&context, retention).await.info().await.unwrap().clone();
     assert_eq!((info.num_pending, info.num_ack_pending), (0, 0), "drained");
+    if retention != RetentionPolicy::Limits {
+        let stream = context.get_stream("JOBS").await.unwrap();
+        let left = stream.cached_info().state.messages;
+        assert_eq!(left, 0, "messages stay although all were acknowledged");
+    }
     let history = history.lock().unwrap();
     let lost: Vec<_> = history
         .published
@@ -186,7 +207,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_confirmed_comes_back() {
         "no sequence is used twice"
     );
     eprintln!(
-        "{KILLS} kills: {} acknowledged, 0 lost; {} confirmed, 0 redelivered",
+        "{retention:?}: {KILLS} kills, {} acknowledged, 0 lost; {} confirmed, 0 redelivered",
         history.published.len(),
         history.confirmed.len(),
     );

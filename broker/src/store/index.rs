@@ -1,7 +1,7 @@
 //! Where each live message of a stream lies, and which subjects it has. In memory, rebuilt from the log.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -255,6 +255,20 @@ impl Index {
 
     pub fn subject_of(&self, entry: &Entry) -> &[u8] {
         &self.subjects[entry.subject as usize].name
+    }
+
+    /// The live sequences in `range` that match `filters`, oldest first.
+    pub fn matching_within(&self, range: Range<Seq>, filters: &[Filter]) -> Vec<Seq> {
+        let mut found = Vec::new();
+        let mut next = range.start;
+        while let Some(entry) = self
+            .next_matching(next, filters)
+            .filter(|entry| entry.seq < range.end)
+        {
+            found.push(entry.seq);
+            next = entry.seq + 1;
+        }
+        found
     }
 
     /// The live sequences below `seq` that match `filters`, oldest first.

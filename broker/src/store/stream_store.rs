@@ -300,6 +300,11 @@ impl StreamStore {
         }
     }
 
+    /// Sequences up to `last_seq` were given once, although the log does not say so any more.
+    pub fn skip_to(&mut self, last_seq: Seq) {
+        self.index.skip_to(last_seq);
+    }
+
     /// Sequences after `last_seq`, all forgotten, may be given again.
     pub fn reuse_after(&mut self, last_seq: Seq) {
         self.index.back_to(last_seq);

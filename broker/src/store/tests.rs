@@ -146,6 +146,45 @@ fn damage_that_appears_while_running_is_found_on_reading() {
     assert_eq!(store.damage()[0].lost, [2..=2]);
 }
 
+/// Nobody reads the damaged message; the scrub comes upon it while the log is written to.
+#[test]
+fn the_scrub_names_what_a_flipped_bit_in_a_live_log_takes() {
+    let directory = TempDir::new().unwrap();
+    let (mut store, _) = open(directory.path());
+    let mut at = BTreeMap::new();
+    while store.active_segment() < 4 {
+        let seq = publish(&mut store, "a.b", &"x".repeat(100));
+        at.insert(seq, store.index().get(seq).unwrap().position());
+        if store.is_roll_due() {
+            store.roll(&[]).unwrap();
+        }
+    }
+    let hit = *at.iter().find(|(_, at)| at.segment == 2).unwrap().0 + 3;
+    let path = directory.path().join(folder::segment_name(2));
+    // In the envelope, in the subject, in the payload.
+    for place in [2, 50, 120] {
+        let start = usize::try_from(at[&hit].offset).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[start + place] ^= 4;
+        fs::write(&path, &bytes).unwrap();
+        let mut found = Vec::new();
+        publish(&mut store, "a.b", "meanwhile");
+        while store.scrub(&mut found).unwrap() {}
+        let [damage] = &found[..] else {
+            panic!("byte {place}: {found:?}");
+        };
+        assert_eq!((damage.segment, damage.offset), (2, start as u64), "byte {place}");
+        assert_eq!(damage.lost, [hit..=hit], "byte {place}");
+        let others = at.keys().filter(|&&seq| seq != hit);
+        others.for_each(|&seq| assert!(store.load(seq).unwrap().is_some(), "{seq}"));
+        // Mended by hand, for the next one.
+        bytes[start + place] ^= 4;
+        fs::write(&path, &bytes).unwrap();
+        drop(store);
+        store = open(directory.path()).0;
+    }
+}
+
 #[test]
 fn a_newer_format_is_refused() {
     let directory = TempDir::new().unwrap();

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use consumer::{AckPolicy, ConsumerConfig, DeliverPolicy, PriorityPolicy, ReplayPolicy};
-pub use stream::{Compression, Discard, Retention, Storage, StreamConfig};
+pub use stream::{Compression, Discard, PersistMode, Retention, Storage, StreamConfig};
 
 use super::api_error;
 use crate::protocol::info::{API_LEVEL, VERSION};

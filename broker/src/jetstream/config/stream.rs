@@ -49,7 +49,7 @@ pub enum PersistMode {
     #[default]
     #[serde(alias = "")]
     Default,
-    /// Accepted and told back. It allows a server to answer before the disk has it; this one never does.
+    /// Publishes and acks are answered once the operating system has them, and synced every second.
     Async,
 }
 

@@ -7,6 +7,7 @@ mod groups;
 pub mod progress;
 pub mod pull;
 mod push;
+mod recovered;
 mod redeliveries;
 mod settling;
 mod upcoming;
@@ -29,6 +30,7 @@ pub use groups::{Pin, PinEvent};
 pub use progress::{Pair, Progress};
 pub use pull::{Pull, PullLimits, Status};
 pub use push::Push;
+pub use recovered::Recovered;
 use redeliveries::Redeliveries;
 use upcoming::{LastPerSubject, Replay};
 

@@ -76,6 +76,16 @@ impl Progress {
         pending.time = delivery.time;
     }
 
+    /// Takes up a delivery that is not known to be settled, of which no more is known.
+    pub fn resume(&mut self, seq: Seq) {
+        let unknown = Pending {
+            consumer_seq: self.ack_floor.consumer_seq + 1,
+            count: 1,
+            time: 0,
+        };
+        self.pending.entry(seq).or_insert(unknown);
+    }
+
     /// Takes a message out of what is pending. False if it was not.
     pub fn settle(&mut self, seq: Seq) -> bool {
         let Some(settled) = self.pending.remove(&seq) else {

@@ -73,16 +73,22 @@ impl Stream {
     }
 
     fn settle(&mut self, id: ConsumerId, seq: Seq, now: Now) {
+        if self.config.removes_settled() && self.store.poison().is_some() {
+            // The message could not be taken out, and settled it would stay for ever. It will be delivered again.
+            return;
+        }
         let Some(consumer) = self.consumers.get_mut(&id) else {
             return;
         };
-        let seqs = consumer.ack(seq, now);
+        let mut seqs = consumer.ack(seq, now);
         if seqs.is_empty() && self.config.retention == Retention::WorkQueue {
             // It was given up, and is done after all.
             self.release(&[seq]);
         }
+        self.release(&seqs);
+        // A message that is gone is settled. Two records of the one fact might reach the disk one without the other.
+        seqs.retain(|&seq| self.store.index().get(seq).is_some());
         if !seqs.is_empty() {
-            self.release(&seqs);
             self.log_lazily(&Record::Settled { consumer: id, seqs });
         }
     }

@@ -13,7 +13,7 @@ use super::origins::{self, Positions};
 use super::upkeep::Upkeep;
 use super::{Stream, Surroundings};
 use crate::jetstream::config::{Storage, StreamConfig};
-use crate::jetstream::consumer::{Consumer, Progress};
+use crate::jetstream::consumer::{Consumer, Recovered};
 use crate::jetstream::dedupe::Dedupe;
 use crate::jetstream::handle::StreamHandle;
 use crate::protocol::headers;
@@ -37,7 +37,7 @@ pub struct StreamMeta {
 /// What the log says about consumers and message ids, gathered record by record.
 #[derive(Default)]
 struct Gathered {
-    consumers: BTreeMap<ConsumerId, (Definition, Progress)>,
+    consumers: BTreeMap<ConsumerId, (Definition, Recovered)>,
     next_consumer: ConsumerId,
     dedupe: Dedupe,
     expiry: Expiry,
@@ -104,25 +104,23 @@ impl Gathered {
                 self.on_consumer(*consumer, json);
             }
             Record::ConsumerState { consumer, json } => {
-                if let (Some((_, progress)), Ok(state)) =
+                if let (Some((_, recovered)), Ok(state)) =
                     (self.consumers.get_mut(consumer), serde_json::from_slice(json))
                 {
-                    *progress = state;
+                    recovered.on_state(state);
                 }
             }
             Record::ConsumerGone { consumer } => drop(self.consumers.remove(consumer)),
             Record::Delivered { consumer, deliveries } => {
-                if let Some((definition, progress)) = self.consumers.get_mut(consumer) {
+                if let Some((definition, recovered)) = self.consumers.get_mut(consumer) {
                     for delivery in deliveries {
-                        progress.record(delivery, definition.config.ack_policy);
+                        recovered.on_delivered(delivery, definition.config.ack_policy);
                     }
                 }
             }
             Record::Settled { consumer, seqs } => {
-                if let Some((_, progress)) = self.consumers.get_mut(consumer) {
-                    for &seq in seqs {
-                        progress.settle(seq);
-                    }
+                if let Some((_, recovered)) = self.consumers.get_mut(consumer) {
+                    seqs.iter().for_each(|&seq| recovered.on_settled(seq));
                 }
             }
             Record::Removed(_) | Record::Trimmed { .. } | Record::StreamState { .. } => {}
@@ -134,8 +132,8 @@ impl Gathered {
         match serde_json::from_slice(json) {
             Ok(definition) => {
                 let known = self.consumers.remove(&id);
-                let progress = known.map(|(_, progress)| progress).unwrap_or_default();
-                self.consumers.insert(id, (definition, progress));
+                let recovered = known.map(|(_, recovered)| recovered).unwrap_or_default();
+                self.consumers.insert(id, (definition, recovered));
             }
             Err(error) => tracing::error!(consumer = id, %error, "consumer in the log is not understood"),
         }
@@ -190,15 +188,23 @@ fn read_log(folder: &Arc<dyn Folder>, config: &StreamConfig) -> Result<(StreamSt
 /// Opens the stream in `folder`.
 pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, StreamHandle), StoreError> {
     let meta = StreamMeta::read(&*folder)?;
-    let (store, mut gathered) = read_log(&folder, &meta.config)?;
+    let (mut store, mut gathered) = read_log(&folder, &meta.config)?;
     let now = around.clock.now();
     let handle = StreamHandle::new(&meta.config.name);
     let mut consumers = BTreeMap::new();
     let mut ids = HashMap::new();
-    for (id, (definition, progress)) in gathered.consumers {
+    for (id, (definition, recovered)) in gathered.consumers {
         let Definition { config, created } = definition;
+        let filters = config.filters();
+        let progress = recovered.finish(id, |range| store.index().matching_within(range, &filters));
         let consumer = Consumer::with_progress(id, config, created, progress, store.index(), now);
         handle.set_consumer(&consumer.name, true);
+        // Where messages are synced later than deliveries are made, a power loss may take a message that was delivered.
+        // Another one in its place would be behind the consumer. To a mirror the same one comes again.
+        let delivered = consumer.progress.delivered;
+        if delivered.consumer_seq > 0 && meta.config.mirror.is_none() {
+            store.skip_to(delivered.stream_seq);
+        }
         ids.insert(consumer.name.clone(), id);
         consumers.insert(id, consumer);
     }

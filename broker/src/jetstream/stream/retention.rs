@@ -9,8 +9,7 @@ use crate::store::{Nanos, Record, Seq, StoreError};
 use crate::subject::Filter;
 
 impl Stream {
-    /// A consumer is done with these messages. Their removal is logged before anything is said about the consumer: a
-    /// crash in between leaves messages that are gone, never ones that are settled and stay for ever.
+    /// A consumer is done with these messages; those that nobody else needs are taken out.
     pub(super) fn release(&mut self, seqs: &[Seq]) {
         let unneeded: Vec<Seq> = match self.config.retention {
             Retention::Limits => return,

@@ -5,6 +5,7 @@ mod model;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -14,18 +15,20 @@ use rand::{RngExt, SeedableRng};
 use super::{Command, Stream, StreamMeta, StreamRequest, Surroundings};
 use crate::config::SyncPolicy;
 use crate::jetstream::clock::{Clock, Now};
-use crate::jetstream::config::StreamConfig;
+use crate::jetstream::config::{PersistMode, Retention, StreamConfig};
 use crate::jetstream::inbox::Inbox;
 use crate::router::{Client, ClientId, Router, Subscription};
 use crate::store::Seq;
 use crate::store::folder::simulated::{DiskBug, Health, SimulatedFolder};
 use crate::subject::Filter;
-use model::{Model, Publish, Violation};
+use model::{Model, Promises, Publish, Violation};
 
 const TURNS_PER_LIFE: usize = 40;
 const SUBJECTS: u32 = 4;
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MILLISECOND;
+/// Of the lives that are synced by the clock: some turns, so that there is something to lose.
+const SYNC_INTERVAL: Duration = Duration::from_millis(300);
 
 /// A mistake made on purpose: a harness that does not notice it proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,16 @@ pub(super) enum Bug {
     LateAckState,
 }
 
+/// What kind of life it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    pub(super) bug: Bug,
+    pub(super) sync: SyncPolicy,
+    /// The stream asks for it, on a server that syncs at once.
+    pub(super) asks: bool,
+    pub(super) retention: Retention,
+}
+
 /// What one life added up to.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Totals {
@@ -48,6 +61,8 @@ pub(super) struct Totals {
     pub(super) power_losses: u64,
     pub(super) kills: u64,
     pub(super) bad_spells: u64,
+    /// Acknowledged and gone after a power loss, where the policy allows that.
+    pub(super) lost: u64,
 }
 
 struct Lab {
@@ -59,7 +74,9 @@ struct Lab {
     now: Now,
     model: Model,
     outstanding: Vec<Seq>,
-    bug: Bug,
+    kind: Kind,
+    /// What had been promised by when, as far back as a power loss may reach.
+    history: Vec<(u64, Promises)>,
     totals: Totals,
     is_well: bool,
 }
@@ -72,29 +89,42 @@ struct Received {
 }
 
 /// Lives one life.
-pub(super) fn live(seed: u64, bug: Bug) -> Result<Totals, Violation> {
-    let mut lab = Lab::new(seed, bug)?;
+pub(super) fn live(seed: u64, kind: Kind) -> Result<Totals, Violation> {
+    let mut lab = Lab::new(seed, kind)?;
     for _ in 0..TURNS_PER_LIFE {
         lab.step()?;
+        lab.history.push((lab.now.steady, lab.model.promises.clone()));
     }
     lab.end()?;
-    lab.totals.acknowledged = lab.model.promised.len() as u64;
-    lab.totals.confirmed = lab.model.confirmed.len() as u64;
+    lab.totals.acknowledged = lab.model.promises.stored.len() as u64;
+    lab.totals.confirmed = lab.model.promises.confirmed.len() as u64;
     lab.totals.refused = lab.model.refused;
     Ok(lab.totals)
 }
 
+impl Default for Kind {
+    fn default() -> Kind {
+        Kind {
+            bug: Bug::None,
+            sync: SyncPolicy::Always,
+            asks: false,
+            retention: Retention::Limits,
+        }
+    }
+}
+
 impl Lab {
-    fn new(seed: u64, bug: Bug) -> Result<Lab, Violation> {
+    fn new(seed: u64, kind: Kind) -> Result<Lab, Violation> {
         let mut rng = StdRng::seed_from_u64(seed);
-        let disk_bug = match bug {
+        let disk_bug = match kind.bug {
             Bug::NoDirectorySync => DiskBug::NoDirectorySync,
             Bug::NoFileSync => DiskBug::NoFileSync,
             _ => DiskBug::None,
         };
-        let sync = match bug {
+        let sync = match kind.bug {
             Bug::AckBeforeSync => SyncPolicy::Os,
-            _ => SyncPolicy::Always,
+            _ if kind.asks => SyncPolicy::Always,
+            _ => kind.sync,
         };
         let router = Router::default();
         let client = Arc::new(Client::new(
@@ -123,10 +153,12 @@ impl Lab {
             },
             model: Model {
                 keeps_last_only,
+                keeps_settled: kind.retention == Retention::Limits,
                 ..Model::default()
             },
             outstanding: Vec::new(),
-            bug,
+            kind,
+            history: Vec::new(),
             totals: Totals::default(),
             is_well: true,
             rng,
@@ -135,19 +167,27 @@ impl Lab {
         config.name = "S".into();
         config.subjects = vec!["s.>".into()];
         config.duplicate_window = i64::MAX;
+        config.retention = kind.retention;
+        if kind.asks {
+            config.persist_mode = PersistMode::Async;
+        }
         config.max_msgs_per_subject = if keeps_last_only { 1 } else { -1 };
         let config = config.complete().map_err(|error| format!("{error:?}"))?;
         let meta = StreamMeta::new(&config, lab.now.wall);
         meta.write(&lab.disk).map_err(|error| error.to_string())?;
         lab.open()?;
         lab.create_consumer()?;
+        if let Some(stream) = &mut lab.stream {
+            // Whatever the policy, so that there is a consumer to ask about.
+            stream.store.sync().map_err(|error| error.to_string())?;
+        }
         Ok(lab)
     }
 
     fn open(&mut self) -> Result<(), Violation> {
         let opened = super::open(Arc::new(self.disk.clone()), self.around.clone());
         let (mut stream, _) = opened.map_err(|error| format!("does not open: {error}"))?;
-        stream.acks_are_late = self.bug == Bug::LateAckState;
+        stream.acks_are_late = self.kind.bug == Bug::LateAckState;
         self.outstanding.clear();
         self.stream = Some(stream);
         Ok(())
@@ -245,7 +285,7 @@ impl Lab {
         };
         let is_delivered = self.model.delivered.contains(&seq);
         if is_delivered {
-            self.model.acking.insert(seq);
+            self.model.on_ack(seq);
         }
         let wants_answer = is_delivered && self.rng.random_bool(0.7);
         let reply = if wants_answer {
@@ -351,9 +391,9 @@ impl Lab {
                 self.model.on_pub_ack(n, &message.payload)?;
                 return Ok(Some(n));
             }
-            ("r", "a") => drop(self.model.confirmed.insert(number)),
-            ("r", "x") if is_success => drop(self.model.removed.insert(number)),
-            ("r", "g") if is_success => self.model.removed.extend(1..number),
+            ("r", "a") => self.model.on_confirmed(number),
+            ("r", "x") if is_success => drop(self.model.promises.removed.insert(number)),
+            ("r", "g") if is_success => self.model.promises.removed.extend(1..number),
             ("s", _) => {
                 let ack = message.reply.as_deref().unwrap_or_default();
                 let seq = ack.split('.').nth(5).and_then(|token| token.parse().ok());
@@ -369,9 +409,39 @@ impl Lab {
 
     fn lose_power(&mut self) -> Result<(), Violation> {
         self.totals.power_losses += 1;
+        let kept = self.promised_for_good()?;
         self.stream = None;
         self.disk.crash();
-        self.reopen()
+        self.set_health(Health::Well);
+        self.open()?;
+        if let (Some(kept), Some(stream)) = (kept, &mut self.stream) {
+            self.totals.lost += self.model.forgive(kept, stream)?;
+            self.history.clear();
+        }
+        self.check()
+    }
+
+    /// What a power loss now may not take although it may take later promises; `None` if it may take nothing.
+    fn promised_for_good(&mut self) -> Result<Option<Promises>, Violation> {
+        let reach = match self.kind.sync {
+            SyncPolicy::Always => return Ok(None),
+            SyncPolicy::Os => return Ok(Some(Promises::default())),
+            SyncPolicy::Interval(reach) => u64::try_from(reach.as_nanos()).unwrap_or(u64::MAX),
+        };
+        // A sync that was due by now has been.
+        let is_due = |stream: &Stream| stream.sync_by.is_some_and(|at| at <= self.now.steady);
+        if self.stream.as_ref().is_some_and(is_due) {
+            self.exchange(Vec::new())?;
+        }
+        let has_failed = |stream: &Stream| stream.store.poison().is_some();
+        if self.stream.as_ref().is_none_or(has_failed) {
+            return Ok(Some(Promises::default()));
+        }
+        let until = self.now.steady.saturating_sub(reach);
+        let kept = self.history.iter().rev().find(|(at, _)| *at <= until);
+        Ok(Some(
+            kept.map(|(_, promises)| promises.clone()).unwrap_or_default(),
+        ))
     }
 
     fn kill(&mut self) -> Result<(), Violation> {
@@ -433,7 +503,7 @@ impl Lab {
                 break;
             }
             let acks = std::mem::take(&mut self.outstanding);
-            self.model.acking.extend(&acks);
+            acks.iter().for_each(|&seq| self.model.on_ack(seq));
             let acks = acks.into_iter().map(|seq| Command::Ack {
                 consumer: "w".into(),
                 stream_seq: seq,
@@ -443,7 +513,16 @@ impl Lab {
             self.exchange(acks.collect())?;
         }
         self.check()?;
+        self.check_drained()?;
         self.lose_power()?;
+        match self.kind.sync {
+            SyncPolicy::Always => self.check_drained(),
+            // Acks may have been lost with the power.
+            _ => Ok(()),
+        }
+    }
+
+    fn check_drained(&self) -> Result<(), Violation> {
         self.stream
             .as_ref()
             .map_or(Ok(()), |stream| self.model.check_drained(stream))

@@ -17,22 +17,32 @@ pub(super) struct Publish {
     pub(super) id: Option<String>,
 }
 
+/// What clients were told of is true for good.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Promises {
+    /// Acknowledged to a publisher or shown to a consumer.
+    pub(super) stored: BTreeSet<Seq>,
+    pub(super) removed: BTreeSet<Seq>,
+    pub(super) confirmed: BTreeSet<Seq>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Model {
     /// At most one message per subject is kept.
     pub(super) keeps_last_only: bool,
+    /// An acknowledged message stays.
+    pub(super) keeps_settled: bool,
     pub(super) publishes: Vec<Publish>,
-    /// Acknowledged to a publisher or shown to a consumer.
-    pub(super) promised: BTreeSet<Seq>,
+    pub(super) promises: Promises,
     /// Which publish each sequence belongs to, however that was learnt.
     pub(super) seen: BTreeMap<Seq, usize>,
     pub(super) ids: BTreeMap<String, Seq>,
     pub(super) removing: BTreeSet<Seq>,
-    pub(super) removed: BTreeSet<Seq>,
     pub(super) delivered: BTreeSet<Seq>,
     pub(super) acking: BTreeSet<Seq>,
-    pub(super) confirmed: BTreeSet<Seq>,
     pub(super) refused: u64,
+    /// A power loss took what it may.
+    pub(super) has_forgiven: bool,
 }
 
 impl Model {
@@ -55,9 +65,11 @@ impl Model {
                 ));
             }
             (false, None) => self.sight(seq, n)?,
+            // Of a message that may have been lost together with the one that superseded it.
+            (true, None) if self.has_forgiven => return Ok(()),
             (true, _) => {}
         }
-        self.promised.insert(seq);
+        self.promises.stored.insert(seq);
         if let Some(id) = id {
             self.ids.insert(id, seq);
         }
@@ -74,15 +86,54 @@ impl Model {
 
     pub(super) fn on_delivery(&mut self, seq: Seq, subject: &[u8], payload: &[u8]) -> Result<(), Violation> {
         self.check_content(seq, subject, payload)?;
-        if self.confirmed.contains(&seq) {
+        if self.promises.confirmed.contains(&seq) {
             return Err(format!("{seq} came back after its ack was confirmed"));
         }
-        if self.removed.contains(&seq) {
+        if self.promises.removed.contains(&seq) {
             return Err(format!("{seq} was delivered after its removal was confirmed"));
         }
-        self.promised.insert(seq);
+        self.promises.stored.insert(seq);
         self.delivered.insert(seq);
         Ok(())
+    }
+
+    pub(super) fn on_ack(&mut self, seq: Seq) {
+        self.acking.insert(seq);
+        if !self.keeps_settled {
+            self.removing.insert(seq);
+        }
+    }
+
+    pub(super) fn on_confirmed(&mut self, seq: Seq) {
+        self.promises.confirmed.insert(seq);
+        if !self.keeps_settled {
+            self.promises.removed.insert(seq);
+        }
+    }
+
+    /// The power failed under a policy that syncs later: of what was promised, `kept` must still be true, and of the
+    /// rest what the stream still has. How many messages are gone.
+    pub(super) fn forgive(&mut self, kept: Promises, stream: &mut Stream) -> Result<u64, Violation> {
+        self.has_forgiven = true;
+        let before = std::mem::replace(&mut self.promises, kept);
+        // Before anything is forgotten, for sequences after the last may be given again.
+        self.check(stream)?;
+        let index = stream.store.index();
+        let last = index.last_seq();
+        let is_there = |seq: &Seq| index.get(*seq).is_some();
+        let is_lost =
+            |seq: &&Seq| !is_there(seq) && !self.removing.contains(seq) && !self.is_superseded(**seq);
+        let lost = before.stored.iter().filter(is_lost).count() as u64;
+        // A message that made another go may be lost while the other's removal is not: then both are.
+        self.promises.stored = before.stored.into_iter().filter(is_there).collect();
+        self.promises.confirmed.retain(|&seq| seq <= last);
+        self.promises.removed.retain(|&seq| seq <= last);
+        self.seen.retain(|seq, _| is_there(seq));
+        self.ids.retain(|_, seq| is_there(seq));
+        self.removing.retain(|&seq| seq <= last);
+        self.acking.retain(|&seq| seq <= last);
+        self.delivered.retain(|&seq| seq <= last);
+        Ok(lost)
     }
 
     fn check_content(&mut self, seq: Seq, subject: &[u8], payload: &[u8]) -> Result<(), Violation> {
@@ -111,10 +162,10 @@ impl Model {
             present.insert(seq);
             next = seq + 1;
         }
-        if let Some(seq) = self.removed.intersection(&present).next() {
+        if let Some(seq) = self.promises.removed.intersection(&present).next() {
             return Err(format!("{seq} is back after its removal was confirmed"));
         }
-        for &seq in &self.promised {
+        for &seq in &self.promises.stored {
             let is_excused = self.removing.contains(&seq) || self.is_superseded(seq);
             if !present.contains(&seq) && !is_excused {
                 return Err(format!("{seq} was acknowledged and is lost"));
@@ -125,7 +176,7 @@ impl Model {
             }
         }
         let last = self.seen.last_key_value().map_or(0, |(&seq, _)| seq);
-        if self.promised.contains(&last) && stream.store.index().last_seq() < last {
+        if self.promises.stored.contains(&last) && stream.store.index().last_seq() < last {
             return Err(format!("the last sequence went back from {last}"));
         }
         Ok(())
@@ -140,14 +191,23 @@ impl Model {
             })
     }
 
-    /// After everything was drained, what is there has been delivered.
+    /// After everything was delivered until it was acknowledged.
     pub(super) fn check_drained(&self, stream: &Stream) -> Result<(), Violation> {
         let mut next = 0;
         while let Some(seq) = stream.store.index().next(next).map(|entry| entry.seq) {
-            if !self.delivered.contains(&seq) && !self.acking.contains(&seq) {
-                return Err(format!("{seq} is stored and was never delivered"));
-            }
             next = seq + 1;
+            // The power took its removal, and left it behind those who had gone on.
+            if self.has_forgiven && self.removing.contains(&seq) {
+                continue;
+            }
+            if !self.acking.contains(&seq) {
+                return Err(format!(
+                    "{seq} is stored, was not acknowledged, and is not delivered"
+                ));
+            }
+            if !self.keeps_settled {
+                return Err(format!("{seq} stays although all was acknowledged"));
+            }
         }
         Ok(())
     }
