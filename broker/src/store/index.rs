@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::accounting::Accounting;
 use super::frame;
 use super::log::Position;
 use super::record::MESSAGE_OVERHEAD;
@@ -14,16 +15,6 @@ use crate::subject::Filter;
 
 /// Gaps are kept in place until they outnumber the living by this many.
 const GAPS_TOLERATED: usize = 1024;
-
-/// What a message counts for besides its own bytes, as nats-server has it, so that limits mean the same on both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Accounting {
-    /// 22 bytes and the checksum's 8 per message, 4 more with headers.
-    #[default]
-    File,
-    /// 16 bytes per message.
-    Memory,
-}
 
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
@@ -74,18 +65,6 @@ impl Entry {
 
     fn is_live(&self) -> bool {
         self.len > 0
-    }
-}
-
-impl Accounting {
-    /// What a message counts for against `max_bytes`.
-    pub fn bytes(self, subject: usize, headers: usize, payload: usize) -> u64 {
-        let overhead = match self {
-            Accounting::File if headers > 0 => 22 + 8 + 4,
-            Accounting::File => 22 + 8,
-            Accounting::Memory => 16,
-        };
-        overhead + (subject + headers + payload) as u64
     }
 }
 

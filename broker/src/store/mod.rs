@@ -6,6 +6,7 @@
 //!
 //! No tokio here: one thread owns a store and may block on the disk.
 
+pub mod accounting;
 mod compact;
 pub mod directory;
 pub mod folder;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::accounting::Accounting;
 use super::folder::Folder;
 use super::frame::{self, HEADER_LEN};
-use super::index::{Accounting, Index};
+use super::index::Index;
 use super::log::{Log, Position};
 use super::record::MESSAGE_OVERHEAD;
 use super::scrub::Scrub;

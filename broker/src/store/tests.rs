@@ -8,8 +8,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::accounting::Accounting;
 use super::folder::{self, Folder, OsFolder};
-use super::index::Accounting;
 use super::{Recovery, Seq, StoreError, StreamStore};
 
 fn try_open(directory: &Path) -> Result<(StreamStore, Recovery), StoreError> {

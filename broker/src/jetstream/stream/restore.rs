@@ -18,8 +18,8 @@ use crate::jetstream::dedupe::Dedupe;
 use crate::jetstream::handle::StreamHandle;
 use crate::protocol::headers;
 use crate::router::Wakes;
+use crate::store::accounting::Accounting;
 use crate::store::folder::{self, Folder};
-use crate::store::index::Accounting;
 use crate::store::record::{ConsumerId, MessageId};
 use crate::store::{Nanos, Record, Recovery, Seq, StoreError, StoredMessage, StreamStore};
 
