@@ -14,9 +14,9 @@ use crate::names;
 use crate::outcome::Failure;
 use crate::redact::for_log;
 use crate::settle::{Settled, with_attempt};
-use crate::store::StoreError;
-use crate::store::dead_letters::{self, Letter, Reason};
+use crate::store::dead_letters::{self, Burial, Letter, Reason};
 use crate::store::deliveries::{Granted, Settlement};
+use crate::store::{Ending, StoreError};
 
 impl Executor {
     /// The row, the letter on `emails.dlq` and the handler's last words, in one transaction; TERM after it.
@@ -81,14 +81,14 @@ impl Executor {
         claim: &Granted,
         letter: &Letter,
     ) -> Result<(Settled, String), StoreError> {
-        let mut tx = match cx.tx.take() {
-            Some(tx) => tx,
-            None => self.store.begin().await?,
+        let burial = Burial::of(letter.clone());
+        let id = burial.id.clone();
+        let ending = Ending {
+            outbox: std::mem::take(&mut cx.outbox),
+            burial: Some(burial),
+            ..Ending::new(&claim.lease, Settlement::Dead)
         };
-        tx.push_all(&cx.outbox).await?;
-        let id = tx.dead_letter(letter).await?;
-        edge!(InsideBurial?);
-        let settled = self.finish(tx, claim, Settlement::Dead).await?;
+        let settled = self.finish(cx.tx.take(), ending).await?;
         if matches!(settled, Settled::Committed) {
             let Letter {
                 reason,

@@ -8,7 +8,7 @@ use crate::bus::Incoming;
 use crate::headers::Headers;
 use crate::message::Message;
 use crate::outcome::{HandlerError, Verdict};
-use crate::store::deliveries::{self, Granted, Lease};
+use crate::store::deliveries::{Granted, Lease};
 use crate::store::outbox::OutboxRow;
 use crate::store::{Store, StoreError, Tx};
 
@@ -158,12 +158,10 @@ impl<'a> Cx<'a> {
         if self.tx.is_some() {
             return Err(CxError::EffectInsideTx);
         }
-        let mut tx = self.store.begin().await?;
-        if !deliveries::begin_effect(&mut tx, self.lease(), effect_id).await? {
+        let lease = self.claim.lease.clone();
+        if !self.store.begin_effect(lease, effect_id.to_owned()).await? {
             return Err(CxError::LeaseLost);
         }
-        edge!(InsideEffectBegun?);
-        tx.commit().await?;
         edge!(AfterEffectBegun);
         self.effect_begun = true;
         Ok(())

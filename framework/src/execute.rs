@@ -27,11 +27,10 @@ use crate::outcome::{Ambiguous, Failure, Reconciled, Verdict};
 use crate::pause::Valve;
 use crate::settle::abandon;
 use crate::slot::Slot;
-use crate::spec::Policy;
 use crate::state::States;
-use crate::store::dead_letters::{self, Reason};
-use crate::store::deliveries::{self, Claim, Granted};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::dead_letters::Reason;
+use crate::store::deliveries::{Ask, Claim, Granted};
+use crate::store::{Claiming, Store, StoreError};
 use crate::trace::{self, Traced};
 
 /// A message that took its process down so often is not given another one.
@@ -85,7 +84,8 @@ impl Executor {
             message,
             ..
         } = opened.unwrap_or_else(|| self.open(&incoming));
-        let (claim, asked_at) = match self.claim(&incoming, key.clone(), &fingerprint).await {
+        let replay = incoming.headers.get(headers::REPLAY);
+        let (claim, asked_at) = match self.claim(key.clone(), &fingerprint, replay).await {
             Ok(claimed) => claimed,
             Err(error) => return self.wait_for_the_store(&incoming, &error).await,
         };
@@ -122,33 +122,27 @@ impl Executor {
     }
 
     /// `None`: the delivery is a replay that is not meant for this handler, or is over. The time is from when the lease
-    /// counts at the latest: after the wait for the database, which may be longer than a lease.
+    /// counts at the latest.
     async fn claim(
         &self,
-        incoming: &Incoming,
-        mut key: Key,
+        key: Key,
         fingerprint: &str,
+        replay: Option<&str>,
     ) -> Result<(Option<Claim>, Instant), StoreError> {
         let policy = self.handler.policy();
-        let mut tx = self.store.begin().await?;
-        let asked_at = Instant::now();
-        let replay = incoming.headers.get(headers::REPLAY);
-        if let Some(letter) = replay {
-            match replayed_key(&mut tx, letter, policy).await? {
-                Some(stored) => key = stored,
-                None => return Ok((None, asked_at)),
-            }
-        }
-        for alias in policy.aliases {
-            deliveries::adopt(&mut tx, policy.id, alias, &key).await?;
-        }
-        let claim = deliveries::claim(&mut tx, policy.id, &key, fingerprint, LEASE, policy.ttl).await?;
-        if let Some(letter) = replay {
-            dead_letters::replay_ended_elsewhere(&mut tx, letter, &claim).await?;
-        }
-        edge!(InsideClaim?);
-        tx.commit().await?;
-        Ok((Some(claim), asked_at))
+        let ask = Ask {
+            scope: policy.id.to_owned(),
+            key,
+            fingerprint: fingerprint.to_owned(),
+            lease: LEASE,
+            ttl: policy.ttl,
+        };
+        let claiming = Claiming {
+            ask,
+            aliases: policy.aliases,
+            replay: replay.map(str::to_owned),
+        };
+        self.store.claim(claiming).await
     }
 
     async fn run(
@@ -286,21 +280,13 @@ impl Executor {
 
     /// The key belongs to another payload: this one dies under a key of its own, so that it dies once.
     async fn key_reused(&self, incoming: &Incoming, key: &Key, fingerprint: &str) {
-        let policy = self.handler.policy();
         let key = Key::stored(format!("{key}!{fingerprint}"));
-        let claimed = async {
-            let mut tx = self.store.begin().await?;
-            let asked_at = Instant::now();
-            let claim = deliveries::claim(&mut tx, policy.id, &key, fingerprint, LEASE, policy.ttl).await?;
-            tx.commit().await?;
-            Ok::<_, StoreError>((claim, asked_at))
-        };
-        let (claim, asked_at) = match claimed.await {
+        let (claim, asked_at) = match self.claim(key, fingerprint, None).await {
             Ok(claimed) => claimed,
             Err(error) => return self.wait_for_the_store(incoming, &error).await,
         };
         match claim {
-            Claim::Granted(granted) => {
+            Some(Claim::Granted(granted)) => {
                 let _pulse = self
                     .heartbeat
                     .keep(granted.lease.clone(), incoming.receipt.clone(), asked_at);
@@ -309,8 +295,10 @@ impl Executor {
                 self.dead_letter(incoming, &granted, Reason::KeyReused, &failure)
                     .await;
             }
-            Claim::Later(wait) => incoming.receipt.nak(wait + MARGIN).await,
-            Claim::Done { .. } | Claim::Dead | Claim::KeyReused => self.confirm_ack(incoming).await,
+            Some(Claim::Later(wait)) => incoming.receipt.nak(wait + MARGIN).await,
+            Some(Claim::Done { .. } | Claim::Dead | Claim::KeyReused) | None => {
+                self.confirm_ack(incoming).await;
+            }
         }
     }
 
@@ -328,23 +316,6 @@ impl Executor {
             );
         }
     }
-}
-
-/// The ledger key of the replay of `letter`, if it is meant for this handler, by whatever name.
-async fn replayed_key(tx: &mut Tx, letter: &str, policy: &Policy) -> Result<Option<Key>, StoreError> {
-    for name in policy.names() {
-        let Some(key) = dead_letters::replayed_key(tx, letter, name).await? else {
-            continue;
-        };
-        let key = Key::stored(key);
-        if name != policy.id {
-            // It was revived under the name that it died under; by now its row may have this one.
-            deliveries::adopt(tx, policy.id, name, &key).await?;
-            deliveries::revive(tx, policy.id, key.as_str()).await?;
-        }
-        return Ok(Some(key));
-    }
-    Ok(None)
 }
 
 fn lost(effect: &str) -> Failure {

@@ -9,13 +9,15 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Receipt;
-use crate::store::deliveries::{self, Lease};
-use crate::store::{Store, StoreError};
+use crate::store::deliveries::Lease;
+use crate::store::{LIMIT, Store, StoreError};
 
 /// How long a claim holds without renewal, at the broker and in SQL alike. Short, so that the work of a process that was
 /// killed runs again within seconds; several beats long, so that one slow disk sync loses nothing.
 pub(crate) const LEASE: Duration = Duration::from_secs(4);
 const BEAT: Duration = Duration::from_secs(1);
+/// Whoever waits for the database is told that it does not answer while the lease still holds.
+const _: () = assert!(LIMIT.as_millis() < LEASE.as_millis());
 /// A handler is cut off this long before its lease could be somebody else's.
 const SAFETY: Duration = Duration::from_millis(500);
 
@@ -155,14 +157,9 @@ impl Heartbeat {
 
 async fn renew(store: &Store, due: &[(u64, Delivery)]) -> Result<Vec<(u64, bool)>, StoreError> {
     edge!(BeforeRenewal?);
-    let mut tx = store.begin().await?;
-    let mut renewed = Vec::with_capacity(due.len());
-    for (id, delivery) in due {
-        renewed.push((*id, deliveries::renew(&mut tx, &delivery.lease, LEASE).await?));
-    }
-    edge!(InsideRenewal?);
-    tx.commit().await?;
-    Ok(renewed)
+    let leases = due.iter().map(|(_, delivery)| delivery.lease.clone()).collect();
+    let held = store.renew(leases, LEASE).await?;
+    Ok(due.iter().map(|(id, _)| *id).zip(held).collect())
 }
 
 impl Pulse {

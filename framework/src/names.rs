@@ -28,6 +28,10 @@ pub(crate) const LAG: &str = "postroom_lag_seconds";
 pub(crate) const HANDLER_SECONDS: &str = "postroom_handler_seconds";
 /// Time from the commit to the confirmed ack, by `handler`.
 pub(crate) const ACK_SECONDS: &str = "postroom_ack_seconds";
+/// Transactions of the group commit.
+pub(crate) const GROUP_COMMITS: &str = "postroom_group_commits_total";
+/// Writes in each of them.
+pub(crate) const GROUP_SIZE: &str = "postroom_group_size";
 /// Rows waiting in the outbox.
 pub(crate) const OUTBOX_ROWS: &str = "postroom_outbox_rows";
 /// Age of the oldest of them.
@@ -75,6 +79,12 @@ pub(crate) fn describe() {
         "Time from the commit to the confirmed ack"
     );
     describe_counter!(FIRES, Unit::Count, "Messages of schedules");
+    describe_counter!(
+        GROUP_COMMITS,
+        Unit::Count,
+        "Transactions that deliveries share for their writes"
+    );
+    describe_histogram!(GROUP_SIZE, Unit::Count, "Writes in each shared transaction");
     describe_gauge!(OUTBOX_ROWS, Unit::Count, "Messages waiting in the outbox");
     describe_gauge!(
         OUTBOX_AGE,

@@ -15,7 +15,7 @@ use crate::bus::{Bus, BusError};
 use crate::headers;
 use crate::names;
 use crate::store::outbox::{self, OutboxRow};
-use crate::store::{Fresh, Store, StoreError, Tx, dead_letters};
+use crate::store::{Fresh, Outgoing, Replayed, Store, StoreError};
 use crate::streams;
 
 /// Rows of each side that are published at a time.
@@ -158,18 +158,18 @@ impl Relay {
     }
 
     async fn settle(&self, rows: &[&OutboxRow], outcomes: &[Result<(), BusError>]) -> Result<(), StoreError> {
-        let (mut gone, mut refused, mut replays) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut confirmed, mut refused, mut replays) = (Vec::new(), Vec::new(), Vec::new());
         for (row, outcome) in rows.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => {
                     counter!(names::PUBLISHED, "subject" => row.subject.clone()).increment(1);
-                    gone.push(row.id.clone());
-                    replays.extend(row.headers.get(headers::RESENT).map(|letter| (letter, None)));
+                    confirmed.push(row.id.clone());
+                    replays.extend(row.headers.get(headers::RESENT).map(Replayed::arrived));
                 }
                 Err(BusError::NotTaken { reason, .. }) => match replay_of(row) {
                     Some(letter) => {
-                        gone.push(row.id.clone());
-                        replays.push((letter, Some(reason.as_str())));
+                        confirmed.push(row.id.clone());
+                        replays.push(Replayed::refused(letter, reason));
                     }
                     None => refused.push(row.id.clone()),
                 },
@@ -177,12 +177,14 @@ impl Relay {
                 Err(_) => {}
             }
         }
-        let mut tx = self.store.begin().await?;
-        outbox::delete(&mut tx, &gone).await?;
-        outbox::set_aside(&mut tx, &refused, ASIDE).await?;
-        settle_replays(&mut tx, &replays).await?;
-        edge!(InsideForget?);
-        tx.commit().await
+        self.store
+            .relayed(Outgoing {
+                confirmed,
+                refused,
+                aside: ASIDE,
+                replays,
+            })
+            .await
     }
 
     async fn wait(&self, stop: &CancellationToken) {
@@ -212,18 +214,6 @@ fn replay_of(row: &OutboxRow) -> Option<&str> {
     row.headers
         .get(headers::REPLAY)
         .or(row.headers.get(headers::RESENT))
-}
-
-/// A replay that the broker refuses is a dead letter again, since a person waits for it. One of a message that died
-/// elsewhere is over as soon as the broker has it.
-async fn settle_replays(tx: &mut Tx, replays: &[(&str, Option<&str>)]) -> Result<(), StoreError> {
-    for (letter, refusal) in replays {
-        match refusal {
-            Some(why) => dead_letters::replay_refused(tx, letter, why).await?,
-            None => dead_letters::resent(tx, letter).await?,
-        }
-    }
-    Ok(())
 }
 
 async fn pause(stop: &CancellationToken) {

@@ -15,8 +15,8 @@ use crate::names;
 use crate::outcome::{Ambiguous, Failure, Verdict};
 use crate::redact::for_log;
 use crate::store::dead_letters::{self, Reason};
-use crate::store::deliveries::{self, Effect, FailedAttempt, Granted, Settlement};
-use crate::store::{StoreError, Tx, pauses};
+use crate::store::deliveries::{Effect, FailedAttempt, Granted, Settlement};
+use crate::store::{Ending, StoreError, Tx, pauses};
 
 /// A message put back by a stopping process is taken up by the next one after this.
 const HAND_BACK: Duration = Duration::from_millis(100);
@@ -81,25 +81,15 @@ impl Executor {
 
     async fn succeeded(&self, incoming: &Incoming, claim: &Granted, mut cx: Cx<'_>) {
         let effect_begun = cx.effect_begun;
-        let committed = async {
-            let mut tx = match cx.tx.take() {
-                Some(tx) => tx,
-                None => self.store.begin().await?,
-            };
-            tx.push_all(&cx.outbox).await?;
-            if let Some(letter) = incoming.headers.get(headers::REPLAY) {
-                dead_letters::replayed(&mut tx, letter).await?;
-            }
-            self.finish(
-                tx,
-                claim,
-                Settlement::Done {
-                    result: cx.result.as_deref(),
-                },
-            )
-            .await
+        let done = Settlement::Done {
+            result: cx.result.clone(),
         };
-        match committed.await {
+        let ending = Ending {
+            outbox: std::mem::take(&mut cx.outbox),
+            replayed: incoming.headers.get(headers::REPLAY).map(str::to_owned),
+            ..Ending::new(&claim.lease, done)
+        };
+        match self.finish(cx.tx.take(), ending).await {
             Ok(Settled::Committed) => {
                 self.count("done");
                 answer(
@@ -188,7 +178,7 @@ impl Executor {
             claim,
             Settlement::Retry {
                 after,
-                history: &history,
+                history,
                 effect,
             },
             after,
@@ -207,7 +197,7 @@ impl Executor {
         let committed = async {
             let mut tx = self.store.begin().await?;
             pauses::pause(&mut tx, handler, Some(rest), PAUSED_ITSELF, &failure.error).await?;
-            self.finish(tx, claim, released).await
+            self.finish(Some(tx), Ending::new(&claim.lease, released)).await
         };
         match committed.await {
             Ok(Settled::Committed) => {
@@ -226,12 +216,11 @@ impl Executor {
         &self,
         incoming: &Incoming,
         claim: &Granted,
-        settlement: Settlement<'_>,
+        settlement: Settlement,
         after: Duration,
         outcome: &'static str,
     ) {
-        let committed = async { self.finish(self.store.begin().await?, claim, settlement).await };
-        match committed.await {
+        match self.finish(None, Ending::new(&claim.lease, settlement)).await {
             Ok(Settled::Committed) => {
                 self.count(outcome);
                 incoming.receipt.nak(after + MARGIN).await;
@@ -242,14 +231,11 @@ impl Executor {
     }
 
     async fn discard(&self, incoming: &Incoming, claim: &Granted) {
-        let committed = async {
-            let mut tx = self.store.begin().await?;
-            if let Some(letter) = incoming.headers.get(headers::REPLAY) {
-                dead_letters::replayed(&mut tx, letter).await?;
-            }
-            self.finish(tx, claim, Settlement::Discarded).await
+        let ending = Ending {
+            replayed: incoming.headers.get(headers::REPLAY).map(str::to_owned),
+            ..Ending::new(&claim.lease, Settlement::Discarded)
         };
-        match committed.await {
+        match self.finish(None, ending).await {
             Ok(Settled::Committed) => {
                 self.count("discarded");
                 answer(incoming, self.handler.policy().id, Answer::Discarded).await;
@@ -260,18 +246,15 @@ impl Executor {
         }
     }
 
-    pub(crate) async fn finish(
-        &self,
-        mut tx: Tx,
-        claim: &Granted,
-        settlement: Settlement<'_>,
-    ) -> Result<Settled, StoreError> {
-        if !deliveries::settle(&mut tx, &claim.lease, settlement).await? {
-            tx.rollback().await?;
+    /// Writes it down: in the handler's own transaction, if it has opened one, and else together with other deliveries.
+    pub(crate) async fn finish(&self, tx: Option<Tx>, ending: Ending) -> Result<Settled, StoreError> {
+        let held = match tx {
+            Some(tx) => self.store.settle_within(tx, &ending).await?,
+            None => self.store.settle(ending).await?,
+        };
+        if !held {
             return Ok(Settled::Fenced);
         }
-        edge!(InsideSettle?);
-        tx.commit().await?;
         edge!(AfterCommitBeforeAck?);
         Ok(Settled::Committed)
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::dead_letters::{Letter, Reason, Replay};
-use super::deliveries::{Claim, Effect, FailedAttempt, Granted, Settlement};
+use super::dead_letters::{Burial, Letter, Reason, Replay};
+use super::deliveries::{Ask, Claim, Effect, FailedAttempt, Granted, Settlement};
 use super::outbox::OutboxRow;
-use super::{Store, Tx, dead_letters, deliveries, leases, outbox};
+use super::{Claiming, Ending, Store, Tx, dead_letters, deliveries, leases, outbox};
 use crate::headers::{self, Headers};
 use crate::key::Key;
 use crate::{execute, on_tx};
@@ -70,6 +70,7 @@ macro_rules! on_both {
     };
 }
 
+mod groups;
 mod handlers;
 mod letters;
 mod schedules;
@@ -126,14 +127,24 @@ async fn many_processes_start_on_one_fresh_database(fresh: Fresh) {
     assert_eq!(granted.count(), 1);
 }
 
+fn ask(key: &str, print: &str, lease: Duration, ttl: Duration) -> Ask {
+    Ask {
+        scope: SCOPE.to_owned(),
+        key: Key::of(&[&key]),
+        fingerprint: print.to_owned(),
+        lease,
+        ttl,
+    }
+}
+
 async fn claim_as(store: &Store, key: &str, print: &str, lease: Duration, ttl: Duration) -> Claim {
-    let key = Key::of(&[&key]);
-    let mut tx = store.begin().await.expect("begin");
-    let claim = deliveries::claim(&mut tx, SCOPE, &key, print, lease, ttl)
-        .await
-        .expect("claim");
-    tx.commit().await.expect("commit");
-    claim
+    let claiming = Claiming {
+        ask: ask(key, print, lease, ttl),
+        aliases: &[],
+        replay: None,
+    };
+    let (claim, _) = store.claim(claiming).await.expect("claim");
+    claim.expect("it is no replay")
 }
 
 async fn claim(store: &Store, key: &str) -> Claim {
@@ -147,13 +158,16 @@ async fn granted(store: &Store, key: &str) -> Granted {
     }
 }
 
-async fn settle(store: &Store, granted: &Granted, settlement: Settlement<'_>) -> bool {
-    let mut tx = store.begin().await.expect("begin");
-    let settled = deliveries::settle(&mut tx, &granted.lease, settlement)
+async fn settle(store: &Store, granted: &Granted, settlement: Settlement) -> bool {
+    store
+        .settle(Ending::new(&granted.lease, settlement))
         .await
-        .expect("settle");
-    tx.commit().await.expect("commit");
-    settled
+        .expect("settle")
+}
+
+async fn begin_effect(store: &Store, granted: &Granted, effect: &str) -> bool {
+    let begun = store.begin_effect(granted.lease.clone(), effect.to_owned());
+    begun.await.expect("begin_effect")
 }
 
 fn letter(key: &Key) -> Letter {
@@ -178,14 +192,13 @@ fn letter(key: &Key) -> Letter {
 }
 
 async fn bury(store: &Store, granted: &Granted, letter: &Letter) -> String {
-    let mut tx = store.begin().await.expect("begin");
-    let id = tx.dead_letter(letter).await.expect("dead_letter");
-    assert!(
-        deliveries::settle(&mut tx, &granted.lease, Settlement::Dead)
-            .await
-            .expect("settle")
-    );
-    tx.commit().await.expect("commit");
+    let burial = Burial::of(letter.clone());
+    let id = burial.id.clone();
+    let ending = Ending {
+        burial: Some(burial),
+        ..Ending::new(&granted.lease, Settlement::Dead)
+    };
+    assert!(store.settle(ending).await.expect("settle"));
     id
 }
 
@@ -239,7 +252,7 @@ async fn done_work_is_a_duplicate_and_another_payload_is_refused(fresh: Fresh) {
             &store,
             &work,
             Settlement::Done {
-                result: Some("{\"n\":1}")
+                result: Some("{\"n\":1}".to_owned())
             }
         )
         .await
@@ -270,7 +283,7 @@ async fn a_retry_is_due_when_it_says_and_keeps_its_history(fresh: Fresh) {
     }];
     let retry = |after| Settlement::Retry {
         after,
-        history: &history,
+        history: history.to_vec(),
         effect: Effect::None,
     };
     assert!(settle(&store, &work, retry(NOW)).await);
@@ -295,23 +308,13 @@ async fn a_lease_that_ran_out_is_a_crash_and_its_owner_is_fenced(fresh: Fresh) {
         !settle(&store, &dead, Settlement::Done { result: None }).await,
         "the first owner settled after losing it"
     );
-    let mut tx = store.begin().await.expect("begin");
-    assert!(
-        !deliveries::renew(&mut tx, &dead.lease, LONG)
-            .await
-            .expect("renew")
+    assert!(!begin_effect(&store, &dead, "e").await);
+    let leases = vec![dead.lease.clone(), heir.lease.clone()];
+    assert_eq!(
+        store.renew(leases, LONG).await.expect("renew"),
+        [false, true],
+        "of two leases on one row, the later one holds"
     );
-    assert!(
-        !deliveries::begin_effect(&mut tx, &dead.lease, "e")
-            .await
-            .expect("begin_effect")
-    );
-    assert!(
-        deliveries::renew(&mut tx, &heir.lease, LONG)
-            .await
-            .expect("renew")
-    );
-    tx.commit().await.expect("commit");
     assert!(settle(&other, &heir, Settlement::Done { result: None }).await);
 }
 
@@ -336,15 +339,7 @@ async fn work_put_back_spends_no_attempt(fresh: Fresh) {
 
 async fn an_effect_without_a_verdict_is_remembered_until_success(fresh: Fresh) {
     let store = fresh.open().await;
-    let begin = async |work: &Granted| {
-        let mut tx = store.begin().await.expect("begin");
-        assert!(
-            deliveries::begin_effect(&mut tx, &work.lease, "<m@x>")
-                .await
-                .expect("begin_effect")
-        );
-        tx.commit().await.expect("commit");
-    };
+    let begin = async |work: &Granted| assert!(begin_effect(&store, work, "<m@x>").await);
     // The process dies in the middle of the effect.
     let Claim::Granted(work) = claim_as(&store, "a", PRINT, NOW, LONG).await else {
         panic!("not granted")
@@ -374,7 +369,7 @@ async fn an_effect_without_a_verdict_is_remembered_until_success(fresh: Fresh) {
             &next,
             Settlement::Retry {
                 after: NOW,
-                history: &[],
+                history: Vec::new(),
                 effect: Effect::None
             }
         )
@@ -437,14 +432,11 @@ async fn a_replay_that_succeeds_settles_its_letter(fresh: Fresh) {
         !settle(&store, &work, Settlement::Done { result: None }).await,
         "the delivery that died can't settle it"
     );
-    let mut tx = store.begin().await.expect("begin");
-    assert!(
-        deliveries::settle(&mut tx, &again.lease, Settlement::Done { result: None })
-            .await
-            .expect("settle")
-    );
-    dead_letters::replayed(&mut tx, &id).await.expect("replayed");
-    tx.commit().await.expect("commit");
+    let ending = Ending {
+        replayed: Some(id.clone()),
+        ..Ending::new(&again.lease, Settlement::Done { result: None })
+    };
+    assert!(store.settle(ending).await.expect("settle"));
     let replayed = found(&store, &id).await;
     assert_eq!((replayed.state.as_str(), replayed.replays), ("replayed", 1));
     assert!(replayed.settled_at.is_some() && replayed.settled_by.as_deref() == Some("ann"));
@@ -512,13 +504,7 @@ async fn forgotten_work_leaves_no_effect_behind(fresh: Fresh) {
     let Claim::Granted(work) = claim_as(&store, "a", PRINT, LONG, NOW).await else {
         panic!("not granted")
     };
-    let mut tx = store.begin().await.expect("begin");
-    assert!(
-        deliveries::begin_effect(&mut tx, &work.lease, "<m@x>")
-            .await
-            .expect("begin_effect")
-    );
-    tx.commit().await.expect("commit");
+    assert!(begin_effect(&store, &work, "<m@x>").await);
     assert!(settle(&store, &work, Settlement::Dead).await);
     assert_eq!(granted(&store, "a").await.unresolved_effect, None);
 }

@@ -3,6 +3,9 @@
 //! `claimed → done | retry_at | dead`, with `effect` while something outside SQL is under way and `unknown` when its
 //! verdict was lost. Every write after the claim matches the fence; a write that matches nothing has lost its lease.
 
+mod claim;
+mod settle;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::{StoreError, Tx};
 use crate::key::Key;
 use crate::{execute, on_tx};
+
+pub(crate) use claim::{Ask, claim};
+pub(crate) use settle::{Settlement, begin_effect, renew, settle};
 
 /// The right to settle one delivery: void as soon as somebody else claims the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,132 +77,6 @@ pub struct Granted {
     pub history: Vec<FailedAttempt>,
 }
 
-/// Why a row may be claimed: new; due for a retry; its lease ran out; or settled so long ago that it is forgotten.
-/// `excluded.updated` is the database's time of this statement.
-const CLAIM: &str = "\
-INSERT INTO deliveries AS d
-    (scope, key, state, fence, owner, lease_until, attempts, crashes, fingerprint, history, first_seen, updated, expires_at)
-VALUES ($1, $2, 'claimed', 1, $3, (SELECT now_ms FROM clock) + $4, 1, 0, $5, '[]',
-    (SELECT now_ms FROM clock), (SELECT now_ms FROM clock), (SELECT now_ms FROM clock) + $6)
-ON CONFLICT (scope, key) DO UPDATE SET
-    state = 'claimed',
-    fence = d.fence + 1,
-    owner = excluded.owner,
-    lease_until = excluded.lease_until,
-    retry_at = NULL,
-    attempts = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN 1 ELSE d.attempts + 1 END,
-    crashes = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN 0
-                   WHEN d.state IN ('claimed', 'effect') THEN d.crashes + 1 ELSE d.crashes END,
-    history = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN '[]' ELSE d.history END,
-    effect_id = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN NULL ELSE d.effect_id END,
-    fingerprint = excluded.fingerprint,
-    updated = excluded.updated,
-    expires_at = excluded.expires_at
-WHERE (d.state IN ('retry_at', 'unknown') AND d.retry_at <= excluded.updated AND d.fingerprint = excluded.fingerprint)
-   OR (d.state IN ('claimed', 'effect') AND d.lease_until <= excluded.updated AND d.fingerprint = excluded.fingerprint)
-   OR (d.state IN ('done', 'discarded', 'dead') AND d.expires_at <= excluded.updated)
-RETURNING fence, attempts, crashes, effect_id, history";
-
-const PEEK: &str = "\
-SELECT state, fingerprint, result,
-    CASE WHEN state IN ('retry_at', 'unknown') THEN retry_at ELSE lease_until END - (SELECT now_ms FROM clock) AS wait_ms
-FROM deliveries WHERE scope = $1 AND key = $2";
-
-const COUNT_DUPLICATE: &str =
-    "UPDATE deliveries SET duplicates = duplicates + 1 WHERE scope = $1 AND key = $2";
-
-/// Claims the work for this process, or says why not.
-pub(crate) async fn claim(
-    tx: &mut Tx,
-    scope: &str,
-    key: &Key,
-    fingerprint: &str,
-    lease: Duration,
-    ttl: Duration,
-) -> Result<Claim, StoreError> {
-    let owner = tx.owner().as_str().to_owned();
-    let granted: Option<(i64, i64, i64, Option<String>, String)> = on_tx!(tx, connection => sqlx::query_as(CLAIM)
-        .bind(scope)
-        .bind(key.as_str())
-        .bind(&owner)
-        .bind(millis(lease))
-        .bind(fingerprint)
-        .bind(millis(ttl))
-        .fetch_optional(connection)
-        .await)?;
-    match granted {
-        Some((fence, attempts, crashes, unresolved_effect, history)) => Ok(Claim::Granted(Granted {
-            lease: Lease {
-                scope: scope.to_owned(),
-                key: key.clone(),
-                fence,
-            },
-            attempts,
-            crashes,
-            unresolved_effect,
-            history: read_history(&history)?,
-        })),
-        None => refused(tx, scope, key, fingerprint).await,
-    }
-}
-
-async fn refused(tx: &mut Tx, scope: &str, key: &Key, fingerprint: &str) -> Result<Claim, StoreError> {
-    let row: Option<(String, String, Option<String>, i64)> = on_tx!(tx, connection => sqlx::query_as(PEEK)
-        .bind(scope)
-        .bind(key.as_str())
-        .fetch_optional(connection)
-        .await)?;
-    Ok(match row {
-        // Purged between the two statements: the next delivery claims it.
-        None => Claim::Later(Duration::ZERO),
-        Some((_, theirs, _, _)) if theirs != fingerprint => Claim::KeyReused,
-        Some((state, _, result, wait_ms)) => match state.as_str() {
-            "done" | "discarded" => {
-                execute!(tx, COUNT_DUPLICATE, scope, key.as_str())?;
-                Claim::Done { result }
-            }
-            "dead" => Claim::Dead,
-            _ => Claim::Later(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0))),
-        },
-    })
-}
-
-const RENEW: &str = "\
-UPDATE deliveries SET lease_until = (SELECT now_ms FROM clock) + $4
-WHERE scope = $1 AND key = $2 AND fence = $3 AND state IN ('claimed', 'effect')";
-
-/// Prolongs the lease; false when it was lost.
-pub(crate) async fn renew(tx: &mut Tx, lease: &Lease, by: Duration) -> Result<bool, StoreError> {
-    let done = execute!(
-        tx,
-        RENEW,
-        &lease.scope,
-        lease.key.as_str(),
-        lease.fence,
-        millis(by)
-    )?;
-    Ok(done == 1)
-}
-
-/// What becomes of a claimed row.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Settlement<'a> {
-    /// It is done, with this result.
-    Done { result: Option<&'a str> },
-    /// It is dead; the letter goes into `dead_letters` in the same transaction.
-    Dead,
-    /// It is nobody's business any more; nothing came of it, on purpose.
-    Discarded,
-    /// It is to be tried again after this, with this history. An unresolved effect stays on record.
-    Retry {
-        after: Duration,
-        history: &'a [FailedAttempt],
-        effect: Effect,
-    },
-    /// It was put back without having failed: the attempt is not counted.
-    Released { after: Duration, effect: Effect },
-}
-
 /// Whether an effect outside SQL may have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -204,114 +84,6 @@ pub(crate) enum Effect {
     None,
     /// It began, and nobody knows how it ended.
     Unknown,
-}
-
-const SETTLE: &str = "\
-UPDATE deliveries SET
-    state = $4,
-    retry_at = (SELECT now_ms FROM clock) + $5,
-    attempts = attempts - $6,
-    history = COALESCE($7, history),
-    result = $8,
-    effect_id = CASE WHEN $9 THEN effect_id ELSE NULL END,
-    updated = (SELECT now_ms FROM clock)
-WHERE scope = $1 AND key = $2 AND fence = $3 AND state IN ('claimed', 'effect')";
-
-/// Writes the settlement; false when the lease was lost and nothing was written.
-pub(crate) async fn settle(
-    tx: &mut Tx,
-    lease: &Lease,
-    settlement: Settlement<'_>,
-) -> Result<bool, StoreError> {
-    let columns = Columns::of(settlement)?;
-    let done = execute!(
-        tx,
-        SETTLE,
-        &lease.scope,
-        lease.key.as_str(),
-        lease.fence,
-        columns.state,
-        columns.retry_after_ms,
-        columns.refund,
-        columns.history,
-        columns.result,
-        columns.keep_effect
-    )?;
-    Ok(done == 1)
-}
-
-struct Columns<'a> {
-    state: &'static str,
-    retry_after_ms: Option<i64>,
-    refund: i64,
-    history: Option<String>,
-    result: Option<&'a str>,
-    keep_effect: bool,
-}
-
-impl<'a> Columns<'a> {
-    fn of(settlement: Settlement<'a>) -> Result<Self, StoreError> {
-        let plain = |state| Self {
-            state,
-            retry_after_ms: None,
-            refund: 0,
-            history: None,
-            result: None,
-            keep_effect: false,
-        };
-        Ok(match settlement {
-            Settlement::Done { result } => Self {
-                result,
-                ..plain("done")
-            },
-            Settlement::Dead => Self {
-                keep_effect: true,
-                ..plain("dead")
-            },
-            Settlement::Discarded => plain("discarded"),
-            Settlement::Retry {
-                after,
-                history,
-                effect,
-            } => Self {
-                retry_after_ms: Some(millis(after)),
-                history: Some(write_history(history)?),
-                keep_effect: effect == Effect::Unknown,
-                ..plain(if effect == Effect::Unknown {
-                    "unknown"
-                } else {
-                    "retry_at"
-                })
-            },
-            Settlement::Released { after, effect } => Self {
-                retry_after_ms: Some(millis(after)),
-                refund: 1,
-                keep_effect: effect == Effect::Unknown,
-                ..plain(if effect == Effect::Unknown {
-                    "unknown"
-                } else {
-                    "retry_at"
-                })
-            },
-        })
-    }
-}
-
-const BEGIN_EFFECT: &str = "\
-UPDATE deliveries SET state = 'effect', effect_id = $4, updated = (SELECT now_ms FROM clock)
-WHERE scope = $1 AND key = $2 AND fence = $3 AND state IN ('claimed', 'effect')";
-
-/// Records that an effect outside SQL begins; false when the lease was lost.
-pub(crate) async fn begin_effect(tx: &mut Tx, lease: &Lease, effect_id: &str) -> Result<bool, StoreError> {
-    let done = execute!(
-        tx,
-        BEGIN_EFFECT,
-        &lease.scope,
-        lease.key.as_str(),
-        lease.fence,
-        effect_id
-    )?;
-    Ok(done == 1)
 }
 
 /// The fence is raised, so that no earlier delivery can settle what is being replayed.
@@ -396,4 +168,13 @@ pub(crate) fn write_history(history: &[FailedAttempt]) -> Result<String, StoreEr
 
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+/// Each statement that runs for every delivery, or over a table that grows.
+#[cfg(test)]
+pub(super) fn statements_for_plans() -> impl Iterator<Item = (&'static str, usize)> {
+    claim::STATEMENTS
+        .into_iter()
+        .chain(settle::STATEMENTS)
+        .chain([(PURGE, 0)])
 }

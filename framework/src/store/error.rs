@@ -42,6 +42,15 @@ pub enum StoreError {
     /// A statement failed.
     #[error("the database refused a statement: {0}")]
     Sql(#[from] sqlx::Error),
+    /// A statement that was written together with others failed with them.
+    #[error(transparent)]
+    Group(#[from] std::sync::Arc<StoreError>),
+    /// The database does not answer; what was asked of it may have happened.
+    #[error("the database did not answer within {0:?}")]
+    TooSlow(std::time::Duration),
+    /// This process has closed its connections.
+    #[error("the database connections of this process are closed")]
+    Closed,
     /// A stored JSON column does not hold what was written to it.
     #[error("column {column} of {table} holds JSON that can't be read: {source}")]
     Json {

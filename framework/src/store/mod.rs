@@ -9,6 +9,7 @@ mod conformance;
 pub mod dead_letters;
 pub mod deliveries;
 mod error;
+mod group;
 pub mod handlers;
 mod handoff;
 pub mod leases;
@@ -30,6 +31,8 @@ use sqlx::{PgPool, SqlitePool};
 use uuid::Uuid;
 
 pub use error::StoreError;
+use group::Group;
+pub(crate) use group::{Claiming, Ending, LIMIT, Outgoing, Replayed};
 pub(crate) use handoff::{Fresh, Handoff};
 pub(crate) use open::redacted;
 pub use tx::{Connection, Tx};
@@ -42,12 +45,20 @@ pub struct Store {
     pool: Pool,
     owner: Owner,
     handoff: Arc<Handoff>,
+    group: Option<Group>,
 }
 
 #[derive(Clone)]
 enum Pool {
-    Sqlite { write: SqlitePool, read: SqlitePool },
-    Postgres(PgPool),
+    Sqlite {
+        write: SqlitePool,
+        read: SqlitePool,
+    },
+    /// The group has connections of its own: it waits for no handler that keeps one.
+    Postgres {
+        pool: PgPool,
+        group: PgPool,
+    },
 }
 
 /// One process in the eyes of the database: leases and outbox rows are taken in its name. New at every start.
@@ -75,11 +86,13 @@ impl Store {
     /// When the URL is neither, or the database can't be reached, written or migrated.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let pool = open::pool(url).await?;
-        Ok(Self {
+        let (owner, handoff) = (Owner::new(), Arc::default());
+        Ok(Group::start(|group| Self {
             pool,
-            owner: Owner::new(),
-            handoff: Arc::default(),
-        })
+            owner,
+            handoff,
+            group: Some(group),
+        }))
     }
 
     /// Begins a transaction that may write. On SQLite it waits for its turn: hold it briefly.
@@ -89,7 +102,7 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let connection = match &self.pool {
             Pool::Sqlite { write, .. } => Connection::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Pool::Postgres(pool) => Connection::Postgres(pool.begin().await?),
+            Pool::Postgres { pool, .. } => Connection::Postgres(pool.begin().await?),
         };
         Ok(Tx::new(connection, self.owner.clone(), Arc::clone(&self.handoff)))
     }
@@ -101,9 +114,28 @@ impl Store {
     pub async fn read(&self) -> Result<Tx, StoreError> {
         let connection = match &self.pool {
             Pool::Sqlite { read, .. } => Connection::Sqlite(read.begin().await?),
-            Pool::Postgres(pool) => Connection::Postgres(pool.begin().await?),
+            Pool::Postgres { pool, .. } => Connection::Postgres(pool.begin().await?),
         };
         Ok(Tx::new(connection, self.owner.clone(), Arc::clone(&self.handoff)))
+    }
+
+    /// Begins a transaction of the group.
+    async fn begin_group(&self) -> Result<Tx, StoreError> {
+        match &self.pool {
+            Pool::Sqlite { .. } => self.begin().await,
+            Pool::Postgres { group, .. } => {
+                let connection = Connection::Postgres(group.begin().await?);
+                Ok(Tx::new(connection, self.owner.clone(), Arc::clone(&self.handoff)))
+            }
+        }
+    }
+
+    /// The same database without the group: for the group itself.
+    fn ungrouped(&self) -> Self {
+        Self {
+            group: None,
+            ..self.clone()
+        }
     }
 
     /// The process that this handle writes as.
@@ -124,12 +156,18 @@ impl Store {
 
     /// Closes the connections, letting running transactions finish.
     pub async fn close(&self) {
+        if let Some(group) = &self.group {
+            group.close().await;
+        }
         match &self.pool {
             Pool::Sqlite { write, read } => {
                 read.close().await;
                 write.close().await;
             }
-            Pool::Postgres(pool) => pool.close().await,
+            Pool::Postgres { pool, group } => {
+                group.close().await;
+                pool.close().await;
+            }
         }
     }
 }
@@ -138,7 +176,7 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.pool {
             Pool::Sqlite { .. } => "sqlite",
-            Pool::Postgres(_) => "postgres",
+            Pool::Postgres { .. } => "postgres",
         };
         f.debug_struct("Store")
             .field("database", &kind)

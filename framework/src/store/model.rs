@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::conformance::servers::Postgres;
-use super::deliveries::{self, Claim, Effect, Lease, Settlement};
-use super::{Store, rehearsal};
+use super::deliveries::{self, Ask, Claim, Effect, Lease, Settlement};
+use super::{Claiming, Ending, Store, rehearsal};
 use crate::key::Key;
 
 static POSTGRES: LazyLock<Postgres> = LazyLock::new(Postgres::start);
@@ -271,17 +271,20 @@ impl Real {
     }
 
     async fn claim(&mut self, key: u8, print: u8) -> Told {
-        let mut tx = self.store.begin().await.expect("begin");
-        let (lease, ttl) = (
-            Duration::from_millis(LEASE.unsigned_abs()),
-            Duration::from_millis(TTL.unsigned_abs()),
-        );
-        let named = self.key(key);
-        let claim = deliveries::claim(&mut tx, "model", &named, &print.to_string(), lease, ttl)
-            .await
-            .expect("claim");
-        tx.commit().await.expect("commit");
-        match claim {
+        let ask = Ask {
+            scope: "model".to_owned(),
+            key: self.key(key),
+            fingerprint: print.to_string(),
+            lease: Duration::from_millis(LEASE.unsigned_abs()),
+            ttl: Duration::from_millis(TTL.unsigned_abs()),
+        };
+        let claiming = Claiming {
+            ask,
+            aliases: &[],
+            replay: None,
+        };
+        let (claim, _since) = self.store.claim(claiming).await.expect("claim");
+        match claim.expect("no replay") {
             Claim::Granted(granted) => {
                 let told = Told::Granted {
                     fence: granted.lease.fence,
@@ -307,7 +310,7 @@ impl Real {
             How::Discarded => Settlement::Discarded,
             How::Retry { after, effect } => Settlement::Retry {
                 after: millis(after),
-                history: &[],
+                history: Vec::new(),
                 effect,
             },
             How::Released { after, effect } => Settlement::Released {
@@ -315,12 +318,8 @@ impl Real {
                 effect,
             },
         };
-        let mut tx = self.store.begin().await.expect("begin");
-        let settled = deliveries::settle(&mut tx, lease, settlement)
-            .await
-            .expect("settle");
-        tx.commit().await.expect("commit");
-        settled
+        let ending = Ending::new(lease, settlement);
+        self.store.settle(ending).await.expect("settle")
     }
 }
 
@@ -347,21 +346,21 @@ async fn agree(real: &mut Real, model: &mut Model, step: Step) {
         }
         Step::Renew { key, ago } => {
             if let Some(lease) = real.lease(key, ago) {
-                let mut tx = real.store.begin().await.expect("begin");
                 let by = Duration::from_millis(LEASE.unsigned_abs());
-                let renewed = deliveries::renew(&mut tx, &lease, by).await.expect("renew");
-                tx.commit().await.expect("commit");
-                assert_eq!(renewed, model.renew(key, lease.fence), "renew");
+                let fence = lease.fence;
+                let renewed = real.store.renew(vec![lease], by).await.expect("renew");
+                assert_eq!(renewed, [model.renew(key, fence)], "renew");
             }
         }
         Step::Begin { key, ago } => {
             if let Some(lease) = real.lease(key, ago) {
-                let mut tx = real.store.begin().await.expect("begin");
-                let begun = deliveries::begin_effect(&mut tx, &lease, "effect")
-                    .await
-                    .expect("begin_effect");
-                tx.commit().await.expect("commit");
-                assert_eq!(begun, model.begin(key, lease.fence), "begin_effect");
+                let fence = lease.fence;
+                let begun = real.store.begin_effect(lease, "effect".to_owned()).await;
+                assert_eq!(
+                    begun.expect("begin_effect"),
+                    model.begin(key, fence),
+                    "begin_effect"
+                );
             }
         }
         Step::Revive { key } => {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Executor, SqlitePool};
 
 use super::{Pool, StoreError};
 
@@ -22,6 +22,20 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 const SQLITE_READERS: u32 = 4;
 /// Enough for the default concurrency of a few handlers, below Postgres's own default of 100 for several processes.
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// One writes at a time; the others are for when nothing comes through to it any more.
+const POSTGRES_GROUP_CONNECTIONS: u32 = 4;
+
+/// Plans follow the tables as they grow: a plan kept from when the ledger was empty reads all of it. And a server that
+/// probes an idle connection finds within half a minute that we are gone, and lets go of our locks.
+const POSTGRES_SESSION: &str = "\
+SET plan_cache_mode = force_custom_plan;
+SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
+/// The group's few statements find each row by index, so their plans can be kept. A row that somebody has locked fails its
+/// transaction, and then only itself, rather than have all wait. A plan that must not scan counts as immensely dear, and
+/// dear plans are compiled by LLVM, for longer than a lease lasts: no JIT.
+const POSTGRES_GROUP_SESSION: &str = "\
+SET plan_cache_mode = force_generic_plan; SET lock_timeout = 500; SET jit = off;
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 pub(super) async fn pool(url: &str) -> Result<Pool, StoreError> {
     if url.starts_with("sqlite:") {
@@ -89,11 +103,26 @@ async fn postgres(url: &str) -> Result<Pool, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(drop) })
+        })
+        .connect_with(options.clone())
         .await
         .map_err(open)?;
     POSTGRES.run(&pool).await?;
-    Ok(Pool::Postgres(pool))
+    let group = PgPoolOptions::new()
+        .max_connections(POSTGRES_GROUP_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute(POSTGRES_SESSION).await?;
+                connection.execute(POSTGRES_GROUP_SESSION).await.map(drop)
+            })
+        })
+        .connect_with(options)
+        .await
+        .map_err(open)?;
+    Ok(Pool::Postgres { pool, group })
 }
 
 fn make_folder(file: &Path) -> Result<(), StoreError> {

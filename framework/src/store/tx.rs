@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::{Postgres, Sqlite, Transaction};
 
-use super::dead_letters::{self, Letter};
+use super::dead_letters::{self, Burial, Letter};
 use super::handoff::{Fresh, Handoff};
 use super::outbox::{self, OutboxRow};
 use super::{Owner, StoreError};
@@ -106,22 +106,27 @@ impl Tx {
     /// # Errors
     /// When the database refuses.
     pub async fn dead_letter(&mut self, letter: &Letter) -> Result<String, StoreError> {
-        let id = dead_letters::insert(self, letter).await?;
-        self.push(&letter.as_outbox_row(&id)).await?;
-        Ok(id)
+        let burial = Burial::of(letter.clone());
+        self.bury(&burial).await?;
+        Ok(burial.id)
+    }
+
+    pub(super) async fn bury(&mut self, burial: &Burial) -> Result<(), StoreError> {
+        dead_letters::insert(self, burial).await?;
+        self.push(&burial.row).await
     }
 
     pub(crate) async fn push(&mut self, row: &OutboxRow) -> Result<(), StoreError> {
-        self.push_all(std::slice::from_ref(row)).await
+        self.push_all(&[row]).await
     }
 
     /// Puts rows into the outbox, in their order.
-    pub(crate) async fn push_all(&mut self, rows: &[OutboxRow]) -> Result<(), StoreError> {
+    pub(crate) async fn push_all(&mut self, rows: &[&OutboxRow]) -> Result<(), StoreError> {
         let admitted: Vec<_> = rows.iter().map(|row| self.handoff.admit(row)).collect();
         let written: Vec<_> = rows
             .iter()
             .zip(&admitted)
-            .map(|(row, fresh)| (row, fresh.is_some()))
+            .map(|(row, fresh)| (*row, fresh.is_some()))
             .collect();
         outbox::push(self, &written).await?;
         self.left |= admitted.iter().any(Option::is_none);

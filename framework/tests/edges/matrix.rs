@@ -173,7 +173,10 @@ async fn edges_of(act: Act, database: Option<String>) -> Vec<Edge> {
     let task = world.task(act, Edge::Received);
     world.kit.deliver(&task).await;
     assert_eq!(world.violations(None).await, Vec::<String>::new());
-    world.kit.passed()
+    let mut passed = world.kit.passed();
+    // A slow database can make any of them last that long, but not every time.
+    passed.retain(|edge| act.outlasts_a_beat() || !matches!(edge, Edge::BeforeRenewal | Edge::InsideRenewal));
+    passed
 }
 
 async fn each_edge_survives(fault: Fault, database: fn() -> Option<String>) {

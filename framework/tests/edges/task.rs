@@ -53,6 +53,11 @@ impl Act {
         Act::Hang,
     ];
 
+    /// Whether it lasts until its lease has to be prolonged, however quick the machine is.
+    pub(crate) fn outlasts_a_beat(self) -> bool {
+        matches!(self, Act::Dawdle | Act::Hang)
+    }
+
     /// Whether it comes to a good end.
     pub(crate) fn succeeds(self) -> bool {
         !self.is_fatal() && self != Act::Discard

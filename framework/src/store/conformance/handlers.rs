@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Claim, Fresh, LONG, NOW, PRINT, SCOPE, Settlement, Store, claim, deliveries, granted, settle};
-use crate::key::Key;
+use super::{
+    Ask, Claim, Claiming, Fresh, LONG, NOW, PRINT, SCOPE, Settlement, Store, ask, claim, granted, settle,
+};
 use crate::store::pauses::{self, Paused};
 
 on_both![
@@ -65,31 +66,37 @@ async fn a_pause_that_is_over_is_none(fresh: Fresh) {
     assert_eq!(paused(&store).await.len(), 1);
 }
 
-async fn adopt(store: &Store, key: &str) {
-    let mut tx = store.begin().await.expect("begin");
-    deliveries::adopt(&mut tx, "renamed", SCOPE, &Key::of(&[&key]))
-        .await
-        .expect("adopt");
-    tx.commit().await.expect("commit");
-}
-
+/// By its new name, of which the old one is an alias.
 async fn claim_renamed(store: &Store, key: &str) -> Claim {
-    let mut tx = store.begin().await.expect("begin");
-    let claim = deliveries::claim(&mut tx, "renamed", &Key::of(&[&key]), PRINT, LONG, LONG).await;
-    tx.commit().await.expect("commit");
-    claim.expect("claim")
+    let claiming = Claiming {
+        ask: Ask {
+            scope: "renamed".to_owned(),
+            ..ask(key, PRINT, LONG, LONG)
+        },
+        aliases: &[SCOPE],
+        replay: None,
+    };
+    let (claim, _) = store.claim(claiming).await.expect("claim");
+    claim.expect("it is no replay")
 }
 
 async fn a_row_of_a_former_name_is_adopted_once_and_its_owner_fenced(fresh: Fresh) {
     let store = fresh.open().await;
     let done = granted(&store, "done").await;
-    assert!(settle(&store, &done, Settlement::Done { result: Some("7") }).await);
-    adopt(&store, "done").await;
+    assert!(
+        settle(
+            &store,
+            &done,
+            Settlement::Done {
+                result: Some("7".to_owned())
+            }
+        )
+        .await
+    );
     let copy = claim_renamed(&store, "done").await;
     assert!(matches!(copy, Claim::Done { result: Some(result) } if result == "7"));
 
     let running = granted(&store, "running").await;
-    adopt(&store, "running").await;
     assert!(matches!(claim_renamed(&store, "running").await, Claim::Later(_)));
     assert!(
         !settle(&store, &running, Settlement::Done { result: None }).await,
@@ -99,6 +106,5 @@ async fn a_row_of_a_former_name_is_adopted_once_and_its_owner_fenced(fresh: Fres
     // Both names have one: each keeps its own.
     assert!(matches!(claim_renamed(&store, "both").await, Claim::Granted(_)));
     granted(&store, "both").await;
-    adopt(&store, "both").await;
     assert!(matches!(claim(&store, "both").await, Claim::Later(_)));
 }

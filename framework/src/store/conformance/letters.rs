@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Fresh, LONG, PRINT, SCOPE, Settlement, Store, bury, claim_as, deliveries, found, granted, letter, replay,
-    settle, taken,
+    Claiming, Fresh, LONG, PRINT, SCOPE, Settlement, Store, ask, bury, claim_as, deliveries, found, granted,
+    letter, replay, settle, taken,
 };
 use crate::headers;
 use crate::key::Key;
@@ -183,15 +183,13 @@ async fn a_letter_is_discarded_once_and_for_good(fresh: Fresh) {
 
 /// The claim that a delivery of the replay makes, as the executor does.
 async fn claim_replay(store: &Store, id: &str, print: &str) -> deliveries::Granted {
-    let mut tx = store.begin().await.expect("begin");
-    let key = dead_letters::replayed_key(&mut tx, id, SCOPE)
-        .await
-        .expect("replayed_key")
-        .expect("a replay is under way");
-    let claim = deliveries::claim(&mut tx, SCOPE, &Key::stored(key), print, LONG, LONG)
-        .await
-        .expect("claim");
-    tx.commit().await.expect("commit");
+    let claiming = Claiming {
+        ask: ask("the replay's key is in its letter", print, LONG, LONG),
+        aliases: &[],
+        replay: Some(id.to_owned()),
+    };
+    let (claim, _) = store.claim(claiming).await.expect("claim");
+    let claim = claim.expect("a replay is under way");
     match claim {
         Claim::Granted(granted) => granted,
         other => panic!("the replay was not granted: {other:?}"),

@@ -1,6 +1,6 @@
 //! Letters that postroom did not write itself: each one row, however often one hears of it.
 
-use super::letter::{Letter, insert};
+use super::letter::{Burial, Letter, insert};
 use super::without_nul;
 use crate::store::{StoreError, Tx};
 use crate::{execute, on_tx};
@@ -34,9 +34,10 @@ pub(crate) async fn insert_foreign(
     if known.is_some() {
         return Ok(None);
     }
-    let id = insert(tx, letter).await?;
-    execute!(tx, SET_ORIGIN, &id, &origin)?;
-    Ok(Some(id))
+    let burial = Burial::of(letter.clone());
+    insert(tx, &burial).await?;
+    execute!(tx, SET_ORIGIN, &burial.id, &origin)?;
+    Ok(Some(burial.id))
 }
 
 const TERMINATED_BY_POSTROOM: &str = "dead letter ";

@@ -175,20 +175,44 @@ ON CONFLICT (id) DO UPDATE SET state = 'dead', reason = excluded.reason, error =
     error_class = excluded.error_class, error_fingerprint = excluded.error_fingerprint,
     attempts = excluded.attempts, history = excluded.history, died_at = excluded.died_at";
 
-/// Writes the row, or, for a replay that failed, brings its letter back to `dead`. Gives the letter's id.
-pub(crate) async fn insert(tx: &mut Tx, letter: &Letter) -> Result<String, StoreError> {
-    let id = letter
-        .replay_of
-        .clone()
-        .unwrap_or_else(|| Uuid::now_v7().to_string());
+/// A letter with what is decided about it before it is written, in the task of its delivery.
+#[derive(Debug)]
+pub(crate) struct Burial {
+    /// That of the row.
+    pub(crate) id: String,
+    pub(crate) letter: Letter,
+    trace_id: Option<String>,
+    /// The letter on `emails.dlq`.
+    pub(crate) row: OutboxRow,
+}
+
+impl Burial {
+    pub(crate) fn of(letter: Letter) -> Self {
+        let id = letter
+            .replay_of
+            .clone()
+            .unwrap_or_else(|| Uuid::now_v7().to_string());
+        let context = TraceContext::current().or_else(|| TraceContext::from_headers(&letter.headers));
+        Self {
+            row: letter.as_outbox_row(&id),
+            trace_id: context.map(|context| context.trace_id()),
+            id,
+            letter,
+        }
+    }
+}
+
+/// Writes the row, or, for a replay that failed, brings its letter back to `dead`.
+pub(crate) async fn insert(tx: &mut Tx, burial: &Burial) -> Result<(), StoreError> {
+    let Burial {
+        id, letter, trace_id, ..
+    } = burial;
     let headers = serde_json::to_string(&letter.headers).map_err(unreadable_headers)?;
     let history = write_history(&letter.history)?;
-    let context = TraceContext::current().or_else(|| TraceContext::from_headers(&letter.headers));
-    let trace_id = context.map(|context| context.trace_id());
     execute!(
         tx,
         INSERT,
-        &id,
+        id,
         letter.reason.as_str(),
         &letter.handler,
         &letter.key,
@@ -203,12 +227,12 @@ pub(crate) async fn insert(tx: &mut Tx, letter: &Letter) -> Result<String, Store
         letter.attempts,
         &history,
         letter.message_id.as_deref().map(without_nul),
-        trace_id,
+        trace_id.as_deref(),
         now_text()
     )?;
     if letter.replay_of.is_some() {
         let detail = format!("{}: {}", letter.reason, letter.error);
-        trail::write(tx, &id, Act::Failed, &letter.handler, &detail).await?;
+        trail::write(tx, id, Act::Failed, &letter.handler, &detail).await?;
     }
-    Ok(id)
+    Ok(())
 }

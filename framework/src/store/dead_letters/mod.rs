@@ -21,6 +21,7 @@ pub use edit::{Edit, edit};
 pub use filter::{Extent, Filter, extent, ids, list, newest, page};
 pub(crate) use foreign::{insert_foreign, is_known, letter_of_termination, termination};
 pub use groups::{Group, groups};
+pub(crate) use letter::Burial;
 pub(super) use letter::insert;
 pub(crate) use letter::message_id_in;
 pub use letter::{Letter, Reason};
