@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! inbox.new         NewMail         ingest  → reply, and whoever else listens
+//! inbox.reset       MailboxReset    ingest, when a server's UIDs began anew
 //! inbox.bounced     Bounced         ingest, beside the inbox.new of the report
 //! inbox.unreadable  UnreadableMail  ingest  → a dead letter first, a second parse when it is replayed
 //! actions.reply     Reply           rules   → reply (resolves the mail by its event id)
@@ -168,6 +169,24 @@ pub struct NewMail {
     /// When the server took it in (INTERNALDATE), or when it was fetched.
     #[message(incidental)]
     pub received_at: Timestamp,
+}
+
+/// A server's UIDs began anew, and its mails had to be found again: `inbox.reset`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[message(subject = "inbox.reset", id = "inbox.reset.v1")]
+pub struct MailboxReset {
+    pub account: String,
+    pub mailbox: String,
+    /// UIDVALIDITY before.
+    pub was: u32,
+    /// UIDVALIDITY now; the same where the server gave UIDs to other mails without saying so.
+    pub is: u32,
+    /// Mails known by Message-ID, date and size.
+    pub found_again: u64,
+    /// Mails that are not, and are compared by their content now.
+    pub unknown: u64,
+    /// What is not known by its content either waits for `postroom mailboxes release` or `dismiss`.
+    pub held: bool,
 }
 
 /// A mail that could not be parsed, or not even be fetched: `inbox.unreadable`.

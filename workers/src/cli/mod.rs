@@ -8,6 +8,7 @@ mod doctor;
 mod health;
 mod log;
 mod login;
+mod mailboxes;
 mod suppressions;
 mod up;
 mod worker;
@@ -50,6 +51,8 @@ enum Command {
     Dlq(dlq::Args),
     /// How fast it is on this machine, and whether anything is lost.
     Bench(bench::Args),
+    /// What became of the mails of each mailbox; and those that wait for a word of yours.
+    Mailboxes(mailboxes::Args),
     /// Addresses that are not written to any more: list, add, remove.
     Suppressions(suppressions::Args),
     /// Whether a server answers; exit code 0 or 1.
@@ -102,6 +105,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Devmail(args) => devmail::run(args).await,
         Command::Dlq(args) => dlq::run(args).await,
         Command::Bench(args) => bench::run(args).await,
+        Command::Mailboxes(args) => mailboxes::run(args).await,
         Command::Suppressions(args) => suppressions::run(args).await,
         Command::Health(args) => health::run(args).await,
     };

@@ -12,7 +12,7 @@ use super::lease::Lease;
 use super::settle::{Finding, What, settle};
 use super::watch::Ingest;
 use crate::store::mailboxes::Checkpoint;
-use crate::store::mails::{self, Place, Waiting};
+use crate::store::mails::{self, Place, Seen, Waiting};
 
 /// Mails whose rows and events share one commit.
 const BATCH: u32 = 32;
@@ -130,15 +130,23 @@ impl<'a> Batch<'a> {
         }
         match session.fetch(place.uid).await? {
             Some(Fetched {
-                raw, internal_date, ..
+                raw,
+                internal_date,
+                size,
+                ..
             }) => {
+                let seen = Seen {
+                    internal_date: internal_date.map(|date| date.as_millisecond()),
+                    size: size.map(i64::from),
+                };
                 let found = self.found(place, internal_date.unwrap_or_else(Timestamp::now));
                 self.digests
-                    .begin(place.clone(), found, raw, self.checkpoint.since)
+                    .begin(place.clone(), seen, found, raw, self.checkpoint.since)
                     .await;
             }
             None => self.findings.push(Finding {
                 place: place.clone(),
+                seen: Seen::default(),
                 what: What::Gone,
             }),
         }
@@ -156,7 +164,14 @@ impl<'a> Batch<'a> {
             self.returned.push(place);
             trouble = Err(error);
         }
-        settle(&self.ingest.watched, lease, &self.findings, &self.returned).await?;
+        settle(
+            &self.ingest.watched,
+            lease,
+            self.checkpoint,
+            &self.findings,
+            &self.returned,
+        )
+        .await?;
         trouble
     }
 
@@ -171,6 +186,7 @@ impl<'a> Batch<'a> {
         let found = self.found(&place, Timestamp::now());
         self.findings.push(Finding {
             place,
+            seen: Seen::default(),
             what: What::Unreadable(found.unreadable(None, reason)),
         });
     }

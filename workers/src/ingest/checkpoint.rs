@@ -3,12 +3,14 @@
 use super::error::IngestError;
 use super::imap::{Selected, Session};
 use super::lease::Lease;
+use super::recover::{is_reused, recover};
 use super::watch::{Start, Watched};
+use crate::store::known;
 use crate::store::mailboxes::{self, Checkpoint};
 use crate::store::mails::{self, Place};
 
 /// Rows written in one transaction; SQLite has one writer, and others want it too.
-const CHUNK: usize = 1_000;
+pub(super) const CHUNK: usize = 1_000;
 
 /// Finds or makes the checkpoint for the mailbox as it was selected.
 pub(super) async fn enter(
@@ -20,42 +22,22 @@ pub(super) async fn enter(
     let (account, mailbox) = (watched.account.as_str(), watched.mailbox.as_str());
     let mut tx = lease.begin().await?;
     let known = mailboxes::find(&mut tx, account, mailbox).await?;
-    let checkpoint = match known {
-        Some(known) if !begins_anew(known, selected) => return Ok(known),
-        Some(known) => {
-            let epoch = known.epoch + 1;
-            let forgotten = mails::forget_before(&mut tx, account, mailbox, epoch).await?;
-            tracing::warn!(
-                account,
-                mailbox,
-                epoch,
-                forgotten,
-                was = known.uidvalidity,
-                is = selected.uidvalidity,
-                "the server's UIDs begin anew; mails are matched by their content"
-            );
-            watched.count_settled(mails::State::Gone, forgotten);
-            metrics::counter!("postroom_ingest_resets_total", "account" => watched.account.clone())
-                .increment(1);
-            Checkpoint {
-                epoch,
-                uidvalidity: selected.uidvalidity,
-                low_uid: 1,
-                since: known.since,
-            }
+    let now = mailboxes::now(&mut tx).await?;
+    // Not while a transaction waits for the server: on SQLite it would hold up every other writer.
+    tx.rollback().await?;
+    match known {
+        Some(known) if begins_anew(known, selected) => {
+            recover(watched, lease, session, known, selected.uidvalidity).await
         }
+        Some(known) => Ok(known),
         None => {
-            // Not while a transaction waits for the server: on SQLite it would hold up every other writer.
-            let now = mailboxes::now(&mut tx).await?;
-            tx.rollback().await?;
             let first = first_look(watched.start, session, selected, now).await?;
-            tx = lease.begin().await?;
-            first
+            let mut tx = lease.begin().await?;
+            mailboxes::save(&mut tx, account, mailbox, first).await?;
+            tx.commit().await?;
+            Ok(first)
         }
-    };
-    mailboxes::save(&mut tx, account, mailbox, checkpoint).await?;
-    tx.commit().await?;
-    Ok(checkpoint)
+    }
 }
 
 /// A new UIDVALIDITY says so; a UIDNEXT below a UID that was seen already says that the server lost its memory.
@@ -85,12 +67,14 @@ async fn first_look(
         epoch: 1,
         uidvalidity: selected.uidvalidity,
         low_uid,
+        first_uid: low_uid,
+        held_below: 0,
         since,
     })
 }
 
 /// Notes every mail that has come since, then moves the checkpoint past it. Rows first: a mail below the checkpoint
-/// without a row would never be looked for again.
+/// without a row would only be found by the next audit.
 pub(super) async fn discover(
     watched: &Watched,
     lease: &Lease,
@@ -99,28 +83,69 @@ pub(super) async fn discover(
 ) -> Result<(), IngestError> {
     let uids = session.search_from(checkpoint.low_uid).await?;
     for uids in uids.chunks(CHUNK) {
-        let mut tx = lease.begin().await?;
-        for &uid in uids {
-            let (account, mailbox) = (watched.account.clone(), watched.mailbox.clone());
-            mails::discover(
-                &mut tx,
-                &Place {
-                    account,
-                    mailbox,
-                    epoch: checkpoint.epoch,
-                    uid,
-                },
-            )
-            .await?;
-        }
         let mut moved = *checkpoint;
         moved.low_uid = uids.last().map_or(moved.low_uid, |uid| uid.saturating_add(1));
-        mailboxes::save(&mut tx, &watched.account, &watched.mailbox, moved).await?;
-        tx.commit().await?;
+        note(watched, lease, uids, moved).await?;
         *checkpoint = moved;
-        metrics::counter!("postroom_ingest_seen_total", "account" => watched.account.clone())
-            .increment(uids.len() as u64);
     }
+    Ok(())
+}
+
+/// Compares all that is there with all that is known, and notes what the server has not shown before: some give UIDs in
+/// one order and show their mails in another.
+pub(super) async fn audit(
+    watched: &Watched,
+    lease: &Lease,
+    session: &mut Session,
+    checkpoint: &mut Checkpoint,
+) -> Result<(), IngestError> {
+    if is_reused(watched, lease, session, *checkpoint).await? {
+        *checkpoint = recover(watched, lease, session, *checkpoint, checkpoint.uidvalidity).await?;
+    }
+    let uids = session.search_from(checkpoint.first_uid).await?;
+    for uids in uids.chunks(CHUNK) {
+        let mut tx = lease.begin().await?;
+        let (account, mailbox) = (&watched.account, &watched.mailbox);
+        let missing = known::rowless(&mut tx, account, mailbox, checkpoint.epoch, uids).await?;
+        tx.rollback().await?;
+        let late = missing.iter().filter(|&&uid| uid < checkpoint.low_uid).count();
+        if late > 0 {
+            tracing::warn!(
+                account,
+                mailbox,
+                late,
+                "the server shows mails late, below UIDs that it had shown before"
+            );
+            metrics::counter!("postroom_ingest_late_total", "account" => account.clone())
+                .increment(late as u64);
+        }
+        if !missing.is_empty() {
+            let mut moved = *checkpoint;
+            moved.low_uid = uids
+                .last()
+                .map_or(moved.low_uid, |uid| moved.low_uid.max(uid.saturating_add(1)));
+            note(watched, lease, &missing, moved).await?;
+            *checkpoint = moved;
+        }
+    }
+    Ok(())
+}
+
+/// Rows for these mails and the checkpoint beyond them, in one transaction.
+async fn note(watched: &Watched, lease: &Lease, uids: &[u32], moved: Checkpoint) -> Result<(), IngestError> {
+    let mut tx = lease.begin().await?;
+    for &uid in uids {
+        let place = Place {
+            account: watched.account.clone(),
+            mailbox: watched.mailbox.clone(),
+            epoch: moved.epoch,
+            uid,
+        };
+        mails::discover(&mut tx, &place).await?;
+    }
+    mailboxes::save(&mut tx, &watched.account, &watched.mailbox, moved).await?;
+    tx.commit().await?;
+    watched.count_seen(uids.len() as u64);
     Ok(())
 }
 
@@ -135,6 +160,8 @@ mod tests {
                 epoch: 1,
                 uidvalidity: 7,
                 low_uid: 100,
+                first_uid: 1,
+                held_below: 0,
                 since: 0,
             };
             assert_eq!(

@@ -7,7 +7,7 @@ use super::found::Found;
 use super::settle::{Finding, What};
 use crate::blob::BlobStore;
 use crate::mime::{self, Summary};
-use crate::store::mails::Place;
+use crate::store::mails::{Place, Seen};
 
 /// Raw mail held in memory at a time, beside the one mail that goes beyond it.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Digests {
     blobs: BlobStore,
-    running: JoinSet<(Place, usize, Result<What, IngestError>)>,
+    running: JoinSet<(Place, Seen, usize, Result<What, IngestError>)>,
     bytes: usize,
     pub(super) done: Vec<Finding>,
     /// Mails that could not be stored, which is no fault of theirs, and why.
@@ -35,7 +35,7 @@ impl Digests {
     }
 
     /// Begins with one mail, as soon as there is room for it. Mails received before `since` are stored only.
-    pub(super) async fn begin(&mut self, place: Place, found: Found, raw: Vec<u8>, since: i64) {
+    pub(super) async fn begin(&mut self, place: Place, seen: Seen, found: Found, raw: Vec<u8>, since: i64) {
         let size = raw.len();
         while self.bytes > 0 && self.bytes + size > MAX_BYTES {
             self.finish_one().await;
@@ -43,7 +43,7 @@ impl Digests {
         self.bytes += size;
         let blobs = self.blobs.clone();
         self.running
-            .spawn(async move { (place, size, digest(&blobs, found, raw, since).await) });
+            .spawn(async move { (place, seen, size, digest(&blobs, found, raw, since).await) });
     }
 
     /// Waits for all of them.
@@ -55,10 +55,10 @@ impl Digests {
 
     async fn finish_one(&mut self) {
         match self.running.join_next().await {
-            Some(Ok((place, size, result))) => {
+            Some(Ok((place, seen, size, result))) => {
                 self.bytes -= size;
                 match result {
-                    Ok(what) => self.done.push(Finding { place, what }),
+                    Ok(what) => self.done.push(Finding { place, seen, what }),
                     Err(error) => self.failed.push((place, error)),
                 }
             }

@@ -3,6 +3,7 @@
 //! ```text
 //! watch       one mailbox, for ever: lease, connection, back-off
 //! checkpoint  what the server says against what is known: epochs, discovery
+//! recover     after the server's UIDs began anew: which mails are known
 //! batch       the mails that wait: counted, fetched, handed on
 //! digest      into the blob store and through the parser, side by side with the next fetch
 //! settle      the end of a batch: one transaction with all that was decided
@@ -26,6 +27,7 @@ mod error;
 mod found;
 pub mod imap;
 mod lease;
+mod recover;
 mod reparse;
 mod settle;
 mod watch;

@@ -85,8 +85,9 @@ impl Handle<UnreadableMail> for Reparse {
         let mail = found.announce(raw, summary);
         let kept = Kept {
             raw: Some(&mail.raw),
+            message_id: Some(&mail.message_id),
             summary: Some(&mail),
-            error: None,
+            ..Kept::default()
         };
         let settled = mails::settle(cx.tx().await?, mail.event_id, State::Published, kept).await;
         if settled.map_err(CxError::from)? {

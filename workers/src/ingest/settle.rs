@@ -11,12 +11,14 @@ use super::found;
 use super::lease::Lease;
 use super::watch::Watched;
 use crate::messages::{BlobRef, Bounce, NewMail, UnreadableMail};
-use crate::store::mails::{self, Kept, Place, State};
+use crate::store::mailboxes::{self, Checkpoint};
+use crate::store::mails::{self, Kept, Place, Seen, State};
 
 /// What was found out about one mail, before anything of it is written.
 #[derive(Debug)]
 pub(super) struct Finding {
     pub(super) place: Place,
+    pub(super) seen: Seen,
     pub(super) what: What,
 }
 
@@ -37,12 +39,20 @@ impl What {
             Self::Gone => None,
         }
     }
+
+    fn message_id(&self) -> Option<&str> {
+        match self {
+            Self::New(mail, _) => Some(&mail.message_id),
+            _ => None,
+        }
+    }
 }
 
 /// Writes rows, events and dead letters. Mails that were begun without their fault in it get their attempt back.
 pub(super) async fn settle(
     watched: &Watched,
     lease: &Lease,
+    checkpoint: Checkpoint,
     findings: &[Finding],
     returned: &[Place],
 ) -> Result<(), IngestError> {
@@ -50,9 +60,16 @@ pub(super) async fn settle(
         return Ok(());
     }
     let mut tx = lease.begin().await?;
+    let held_below = match checkpoint.held_below {
+        0 => 0,
+        // A person may have released them meanwhile.
+        _ => mailboxes::find(&mut tx, &watched.account, &watched.mailbox)
+            .await?
+            .map_or(0, |now| now.held_below),
+    };
     let mut settled = Vec::with_capacity(findings.len());
     for finding in findings {
-        settled.extend(write(&mut tx, finding).await?);
+        settled.extend(write(&mut tx, finding, held_below).await?);
     }
     for place in returned {
         mails::count_attempt(&mut tx, place, -1).await?;
@@ -65,10 +82,12 @@ pub(super) async fn settle(
 }
 
 /// The row, and what is to be published with it. `None` when the row was settled before.
-async fn write(tx: &mut Tx, finding: &Finding) -> Result<Option<State>, IngestError> {
-    let Finding { place, what } = finding;
+async fn write(tx: &mut Tx, finding: &Finding, held_below: u32) -> Result<Option<State>, IngestError> {
+    let Finding { place, seen, what } = finding;
     let mut kept = Kept {
         raw: what.raw(),
+        message_id: what.message_id(),
+        seen: *seen,
         ..Kept::default()
     };
     let carried = match what.raw() {
@@ -79,6 +98,7 @@ async fn write(tx: &mut Tx, finding: &Finding) -> Result<Option<State>, IngestEr
         _ if carried => State::Carried,
         What::Gone => State::Gone,
         What::Old(_) => State::Old,
+        What::New(..) if place.uid < held_below => State::Held,
         What::New(mail, _) => {
             kept.summary = Some(mail);
             State::Published
@@ -92,7 +112,7 @@ async fn write(tx: &mut Tx, finding: &Finding) -> Result<Option<State>, IngestEr
         return Ok(None);
     }
     match what {
-        What::New(mail, bounce) if !carried => {
+        What::New(mail, bounce) if state == State::Published => {
             tx.publish(mail.as_ref()).await?;
             if let Some(bounce) = bounce {
                 bounced::publish(tx, mail, bounce).await?;

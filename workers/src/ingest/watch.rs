@@ -8,6 +8,7 @@ use postroom::explain::{panic_text, with_causes};
 use postroom::redact::for_log;
 use postroom::{CancellationToken, Store};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::error::IngestError;
@@ -38,6 +39,8 @@ pub struct Pace {
     pub idle: Duration,
     /// The mailbox is searched this often where the server has no IDLE, and while a mail is refused.
     pub poll: Duration,
+    /// All that is in the mailbox is compared with all that is known this often, and when a connection begins.
+    pub audit: Duration,
     /// First and longest wait before a new connection.
     pub reconnect: (Duration, Duration),
     /// A process that died leaves its mailboxes to the others, or to its own next start, after this.
@@ -49,6 +52,7 @@ impl Default for Pace {
         Self {
             idle: MAX_IDLE,
             poll: Duration::from_secs(60),
+            audit: Duration::from_secs(15 * 60),
             reconnect: (Duration::from_secs(1), Duration::from_secs(300)),
             lease: Duration::from_secs(6),
         }
@@ -82,6 +86,10 @@ impl std::fmt::Debug for Watched {
 }
 
 impl Watched {
+    pub(super) fn count_seen(&self, mails: u64) {
+        metrics::counter!("postroom_ingest_seen_total", "account" => self.account.clone()).increment(mails);
+    }
+
     pub(super) fn count_settled(&self, state: State, mails: u64) {
         if mails > 0 {
             metrics::counter!("postroom_ingest_settled_total", "account" => self.account.clone(), "state" => state.as_str())
@@ -204,12 +212,18 @@ impl Ingest {
         gate.opened();
         let selected = session.select(mailbox).await?;
         let mut checkpoint = checkpoint::enter(&self.watched, lease, &mut session, selected).await?;
+        let mut audit_at = Instant::now();
         while !stop.is_cancelled() {
-            checkpoint::discover(&self.watched, lease, &mut session, &mut checkpoint).await?;
+            if audit_at <= Instant::now() {
+                checkpoint::audit(&self.watched, lease, &mut session, &mut checkpoint).await?;
+                audit_at = Instant::now() + self.watched.pace.audit;
+            } else {
+                checkpoint::discover(&self.watched, lease, &mut session, &mut checkpoint).await?;
+            }
             let left = batch::work_off(self, lease, &mut session, checkpoint, stop).await?;
             backoff.reset();
             if !session.is_changed() {
-                self.wait_for_news(&mut session, left, stop).await?;
+                self.wait_for_news(&mut session, left, audit_at, stop).await?;
             }
         }
         session.logout().await;
@@ -220,9 +234,11 @@ impl Ingest {
         &self,
         session: &mut Session,
         left: bool,
+        audit_at: Instant,
         stop: &CancellationToken,
     ) -> Result<(), IngestError> {
         let Pace { idle, poll, .. } = self.watched.pace;
+        let idle = idle.min(audit_at.saturating_duration_since(Instant::now()));
         if session.can_idle() {
             let limit = if left { idle.min(poll) } else { idle };
             match session.idle(limit, stop.cancelled()).await {

@@ -134,6 +134,12 @@ fn summarise(raw: &[u8], sha256: &str) -> Result<Summary, Unreadable> {
     })
 }
 
+/// The Message-ID in a header, or in a part of one; `None` where there is none.
+pub fn message_id(header: &[u8]) -> Option<String> {
+    let id = parse(header, "").ok()?.message_id;
+    (id != synthetic_message_id("")).then_some(id)
+}
+
 /// The identity of a mail that has none: the same bytes always get the same one.
 pub fn synthetic_message_id(sha256: &str) -> String {
     format!("{sha256}@content.invalid")

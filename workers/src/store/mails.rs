@@ -6,6 +6,7 @@
 //!            → old         it came before this mailbox was watched
 //!            → gone        it left the mailbox before it could be fetched
 //!            → dead        dead letter; published after a replay that worked
+//!            → held        unknown after the server's UIDs began anew; a person releases or dismisses it
 //! ```
 
 use std::collections::BTreeMap;
@@ -128,12 +129,17 @@ const FORGET: &str = "\
 UPDATE mails SET state = 'gone', settled = (SELECT now_ms FROM clock)
 WHERE account = $1 AND mailbox = $2 AND epoch < $3 AND state = 'discovered'";
 
-/// Gives up on mails of earlier epochs that were never fetched: their UIDs name other mails now, and what is still in
-/// the mailbox is discovered again. Gives their number.
+const FORGET_HELD: &str = "\
+UPDATE mails SET state = 'gone', settled = (SELECT now_ms FROM clock)
+WHERE account = $1 AND mailbox = $2 AND epoch < $3 AND state = 'held'";
+
+/// Gives up on mails of earlier epochs that were never fetched, or never released: their UIDs name other mails now, and
+/// what is still in the mailbox is discovered again. Gives the number of those that were never fetched.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn forget_before(tx: &mut Tx, account: &str, mailbox: &str, epoch: i64) -> Result<u64, StoreError> {
+    execute!(tx, FORGET_HELD, account, mailbox, epoch)?;
     Ok(execute!(tx, FORGET, account, mailbox, epoch)?)
 }
 
@@ -168,6 +174,7 @@ pub enum State {
     Old,
     Gone,
     Dead,
+    Held,
 }
 
 impl State {
@@ -179,22 +186,35 @@ impl State {
             Self::Old => "old",
             Self::Gone => "gone",
             Self::Dead => "dead",
+            Self::Held => "held",
         }
     }
+}
+
+/// What the server told of a mail beside its content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// INTERNALDATE in epoch milliseconds.
+    pub internal_date: Option<i64>,
+    /// RFC822.SIZE.
+    pub size: Option<i64>,
 }
 
 /// What is kept of a settled mail.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Kept<'a> {
     pub raw: Option<&'a BlobRef>,
+    pub message_id: Option<&'a str>,
+    pub seen: Seen,
     pub summary: Option<&'a NewMail>,
     pub error: Option<&'a str>,
 }
 
 const SETTLE: &str = "\
 UPDATE mails SET state = $2, sha256 = $3, size = $4, message_id = $5, summary = $6, error = $7,
+    internal_date = COALESCE($8, internal_date), server_size = COALESCE($9, server_size),
     settled = (SELECT now_ms FROM clock)
-WHERE event_id = $1 AND state IN ('discovered', 'dead')";
+WHERE event_id = $1 AND state IN ('discovered', 'dead', 'held')";
 
 /// Settles a mail once: `false` when it was settled before, and nothing must be published for it now.
 ///
@@ -216,9 +236,11 @@ pub async fn settle(tx: &mut Tx, event_id: Uuid, state: State, kept: Kept<'_>) -
         state.as_str(),
         kept.raw.map(|raw| raw.sha256.as_str()),
         kept.raw.map(|raw| i64::try_from(raw.size).unwrap_or(i64::MAX)),
-        kept.summary.map(|mail| mail.message_id.as_str()),
+        kept.message_id,
         summary,
-        kept.error
+        kept.error,
+        kept.seen.internal_date,
+        kept.seen.size
     )?;
     Ok(rows == 1)
 }

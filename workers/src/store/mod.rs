@@ -1,5 +1,7 @@
 //! The workers' own tables, one file each. Every statement is one text for SQLite and Postgres; see `postroom::store`.
 
+pub mod held;
+pub mod known;
 pub mod mailboxes;
 pub mod mails;
 pub mod sends;

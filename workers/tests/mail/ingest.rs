@@ -28,23 +28,23 @@ everywhere!(
     a_server_that_dies_and_comes_back_loses_nothing,
 );
 
-fn mail(n: usize) -> Vec<u8> {
+pub(crate) fn mail(n: usize) -> Vec<u8> {
     format!("From: a@example.org\r\nMessage-ID: <{n}@example.org>\r\nSubject: {n}\r\n\r\nbody {n}\r\n")
         .into_bytes()
 }
 
 /// A mailbox of this test alone.
-fn user(test: &str, on: On) -> String {
+pub(crate) fn user(test: &str, on: On) -> String {
     format!("{test}-{}@example.test", on.name())
 }
 
-async fn save(user: &str, mails: Vec<Vec<u8>>) {
+pub(crate) async fn save(user: &str, mails: Vec<Vec<u8>>) {
     let user = user.to_owned();
     let saved = tokio::task::spawn_blocking(move || mails.iter().for_each(|raw| DOVECOT.save(&user, raw)));
     saved.await.unwrap();
 }
 
-async fn doveadm(act: impl FnOnce(&Dovecot) + Send + 'static) {
+pub(crate) async fn doveadm(act: impl FnOnce(&Dovecot) + Send + 'static) {
     tokio::task::spawn_blocking(move || act(&DOVECOT)).await.unwrap();
 }
 

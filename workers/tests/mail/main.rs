@@ -10,6 +10,7 @@ mod imap;
 mod ingest;
 mod oauth;
 mod pipeline;
+mod recover;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod smtp;

@@ -12,7 +12,7 @@ use postroom_workers::gate::Gate;
 use postroom_workers::ingest::{Ingest, Pace, Reparse, Start, Watched};
 use postroom_workers::login::Login;
 use postroom_workers::messages::{
-    AccountPaused, Bounced, Failed, NewMail, OauthRefresh, Send, Sent, Service,
+    AccountPaused, Bounced, Failed, MailboxReset, NewMail, OauthRefresh, Send, Sent, Service,
 };
 use postroom_workers::reply::{AutoReply, ComposeReply, Identity, Rule, Rules};
 use postroom_workers::send::smtp::Deadlines;
@@ -63,7 +63,7 @@ pub(crate) struct World {
     pub(crate) seen: Seen,
     /// That of the process that was made last: it has a relay, so what is written through it is published at once.
     running: Mutex<Option<Store>>,
-    settings: Settings,
+    pub(crate) settings: Settings,
     // Dropped last, in this order.
     _broker: AnyBroker,
     _dir: TempDir,
@@ -81,6 +81,7 @@ pub(crate) struct Published {
     pub(crate) paused: Vec<AccountPaused>,
     pub(crate) renewed: Vec<OauthRefresh>,
     pub(crate) bounced: Vec<Bounced>,
+    pub(crate) resets: Vec<MailboxReset>,
 }
 
 impl World {
@@ -133,6 +134,7 @@ impl World {
             .handler_with(Spec::<AccountPaused>::new("see-paused"), seen())
             .handler_with(Spec::<OauthRefresh>::new("see-renewed"), seen())
             .handler_with(Spec::<Bounced>::new("see-bounced"), seen())
+            .handler_with(Spec::<MailboxReset>::new("see-resets"), seen())
     }
 
     /// The store of a running process.
@@ -344,6 +346,14 @@ impl Handle<Bounced> for Seen {
     type Error = CxError;
     async fn handle(&self, bounced: Bounced, _: &mut Cx<'_>) -> Result<(), CxError> {
         self.0.send_modify(|published| published.bounced.push(bounced));
+        Ok(())
+    }
+}
+
+impl Handle<MailboxReset> for Seen {
+    type Error = CxError;
+    async fn handle(&self, reset: MailboxReset, _: &mut Cx<'_>) -> Result<(), CxError> {
+        self.0.send_modify(|published| published.resets.push(reset));
         Ok(())
     }
 }

@@ -54,8 +54,12 @@ pub struct FetchLine {
     pub uid: Option<u32>,
     pub internal_date: Option<Timestamp>,
     pub flags: Vec<String>,
+    /// RFC822.SIZE, which need not be the size of what is fetched.
+    pub size: Option<u32>,
     /// `None` for NIL as well, which is how servers answer for a mail that is gone.
     pub body: Option<Vec<u8>>,
+    /// The header fields that were asked for.
+    pub header: Option<Vec<u8>>,
 }
 
 impl Line {
@@ -126,6 +130,12 @@ fn fetch(attributes: &[AttributeValue<'_>]) -> FetchLine {
             AttributeValue::Uid(uid) => line.uid = Some(*uid),
             AttributeValue::InternalDate(date) => line.internal_date = internal_date(date),
             AttributeValue::Flags(flags) => line.flags = flags.iter().map(ToString::to_string).collect(),
+            AttributeValue::Rfc822Size(size) => line.size = Some(*size),
+            AttributeValue::BodySection {
+                section: Some(_),
+                data: Some(data),
+                ..
+            } => line.header = Some(data.to_vec()),
             AttributeValue::BodySection {
                 section: None,
                 data: Some(data),
@@ -195,6 +205,13 @@ mod tests {
             panic!()
         };
         assert_eq!(gone.body, None);
+        let Line::Fetch(label) = line(
+            "* 1 FETCH (UID 9 RFC822.SIZE 3 BODY[HEADER.FIELDS (MESSAGE-ID)] {20}\r\nMessage-ID: <a@b>\r\n\r\n)\r\n",
+        ) else {
+            panic!()
+        };
+        assert_eq!((label.size, label.body), (Some(3), None));
+        assert_eq!(label.header.as_deref(), Some(&b"Message-ID: <a@b>\r\n\r\n"[..20]));
     }
 
     #[test]

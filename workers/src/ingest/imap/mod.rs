@@ -56,8 +56,21 @@ pub struct Selected {
 pub struct Fetched {
     pub uid: u32,
     pub internal_date: Option<Timestamp>,
+    /// RFC822.SIZE, as told.
+    pub size: Option<u32>,
     pub flags: Vec<String>,
     pub raw: Vec<u8>,
+}
+
+/// What tells one mail from another without fetching it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    pub uid: u32,
+    pub internal_date: Option<Timestamp>,
+    /// RFC822.SIZE, as told.
+    pub size: Option<u32>,
+    /// The header of the Message-ID alone.
+    pub header: Vec<u8>,
 }
 
 /// A logged-in connection.
@@ -185,6 +198,30 @@ impl Session {
             return Err(ImapError::NoBody { uid });
         }
         Ok(None)
+    }
+
+    /// The labels of the mails from `first` to `last`, in no order; of those that are gone there is none.
+    pub async fn labels(&mut self, first: u32, last: u32) -> Result<Vec<Label>, ImapError> {
+        let command = Command::new("UID FETCH").raw(&format!(
+            "{first}:{last} (UID INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
+        ));
+        let answer = self.connection.run(command, SLOW).await?;
+        let label = |line| match line {
+            Line::Fetch(FetchLine {
+                uid: Some(uid),
+                internal_date,
+                size,
+                header: Some(header),
+                ..
+            }) if (first..=last).contains(&uid) => Some(Label {
+                uid,
+                internal_date,
+                size,
+                header,
+            }),
+            _ => None,
+        };
+        Ok(answer.untagged.into_iter().filter_map(label).collect())
     }
 
     /// Asks for news the old way; also proves that the connection lives.
@@ -319,11 +356,14 @@ fn fetched(uid: u32, line: Line) -> Option<Fetched> {
         Line::Fetch(FetchLine {
             uid: Some(found),
             internal_date,
+            size,
             flags,
             body: Some(raw),
+            ..
         }) if found == uid => Some(Fetched {
             uid,
             internal_date,
+            size,
             flags,
             raw,
         }),
