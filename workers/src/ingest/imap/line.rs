@@ -206,12 +206,12 @@ mod tests {
         };
         assert_eq!(gone.body, None);
         let Line::Fetch(label) = line(
-            "* 1 FETCH (UID 9 RFC822.SIZE 3 BODY[HEADER.FIELDS (MESSAGE-ID)] {20}\r\nMessage-ID: <a@b>\r\n\r\n)\r\n",
+            "* 1 FETCH (UID 9 RFC822.SIZE 3 BODY[HEADER.FIELDS (MESSAGE-ID)] {21}\r\nMessage-ID: <a@b>\r\n\r\n)\r\n",
         ) else {
             panic!()
         };
         assert_eq!((label.size, label.body), (Some(3), None));
-        assert_eq!(label.header.as_deref(), Some(&b"Message-ID: <a@b>\r\n\r\n"[..20]));
+        assert_eq!(label.header.as_deref(), Some(&b"Message-ID: <a@b>\r\n\r\n"[..]));
     }
 
     #[test]
