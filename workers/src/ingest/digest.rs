@@ -1,16 +1,21 @@
 //! Fetched mails on their way into the blob store and through the parser, side by side with the next fetch.
 
+use std::time::Duration;
+
 use tokio::task::JoinSet;
 
 use super::error::IngestError;
 use super::found::Found;
 use super::settle::{Finding, What};
-use crate::blob::BlobStore;
+use crate::blob::{BlobError, BlobStore};
 use crate::mime::{self, Summary};
 use crate::store::mails::{Place, Seen};
 
 /// Raw mail held in memory at a time, beside the one mail that goes beyond it.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// The worst mail within the caps takes a second or so; a parser that has met a mail it never ends with is left behind.
+const MAX_PARSING: Duration = Duration::from_secs(60);
 
 /// Mails that are being stored and parsed.
 #[derive(Debug)]
@@ -80,6 +85,7 @@ async fn digest(blobs: &BlobStore, found: Found, raw: Vec<u8>, since: i64) -> Re
     }
     Ok(match parse(raw, blob.sha256.clone()).await {
         Ok(mut summary) => {
+            keep_attachments(blobs, &mut summary).await?;
             let bounce = summary.bounce.take();
             What::New(Box::new(found.announce(blob, summary)), bounce)
         }
@@ -89,8 +95,46 @@ async fn digest(blobs: &BlobStore, found: Found, raw: Vec<u8>, since: i64) -> Re
 
 /// Parsing takes milliseconds of pure computing, and for hostile mail more, so it leaves the event loop alone.
 pub(super) async fn parse(raw: Vec<u8>, sha256: String) -> Result<Summary, String> {
-    match tokio::task::spawn_blocking(move || mime::parse(&raw, &sha256)).await {
-        Ok(parsed) => parsed.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("the parser did not finish: {error}")),
+    within(MAX_PARSING, move || {
+        mime::parse(&raw, &sha256).map_err(|error| error.to_string())
+    })
+    .await
+}
+
+/// A computation whose end is not waited for beyond `limit`; its thread is left to it.
+async fn within<T: Send + 'static>(
+    limit: Duration,
+    compute: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, tokio::task::spawn_blocking(compute)).await {
+        Ok(Ok(parsed)) => parsed,
+        Ok(Err(error)) => Err(format!("the parser did not finish: {error}")),
+        Err(_) => Err(format!("the parser took longer than {limit:?}")),
+    }
+}
+
+/// Writes the attachments into the store, so that whoever reads the event finds them there.
+pub(super) async fn keep_attachments(blobs: &BlobStore, summary: &mut Summary) -> Result<(), BlobError> {
+    let files = std::mem::take(&mut summary.files);
+    for (attachment, bytes) in summary.attachments.iter_mut().zip(files) {
+        attachment.blob = Some(blobs.put(bytes).await?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mail_that_takes_too_long_is_given_up() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let stuck = within(Duration::from_millis(10), move || {
+            ended.recv().map_err(|e| e.to_string())
+        })
+        .await;
+        assert!(stuck.unwrap_err().contains("longer than 10ms"));
+        drop(end);
+        assert_eq!(within(MAX_PARSING, || Ok(7)).await, Ok(7));
     }
 }

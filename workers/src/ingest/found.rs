@@ -59,6 +59,7 @@ impl Found {
             references: summary.references,
             text: summary.text,
             text_truncated: summary.text_truncated,
+            reply_text: summary.reply_text,
             attachments: summary.attachments,
             automatic: summary.automatic,
             raw,

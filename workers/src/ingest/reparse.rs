@@ -5,7 +5,7 @@ use std::time::Duration;
 use postroom::{Cx, CxError, Handle, Handler, HandlerError, Key, Spec};
 
 use super::bounced;
-use super::digest::parse;
+use super::digest::{keep_attachments, parse};
 use super::found::Found;
 use crate::blob::{BlobError, BlobStore};
 use crate::messages::UnreadableMail;
@@ -37,6 +37,15 @@ pub enum ReparseError {
     #[error(transparent)]
     #[on(inherit)]
     Cx(#[from] CxError),
+}
+
+impl ReparseError {
+    fn of(error: BlobError) -> Self {
+        match error {
+            BlobError::Io { .. } | BlobError::Interrupted => Self::Blob(error),
+            lost => Self::Lost(lost),
+        }
+    }
 }
 
 impl Reparse {
@@ -74,13 +83,13 @@ impl Handle<UnreadableMail> for Reparse {
                 Err(ReparseError::NotFetched)
             };
         };
-        let bytes = self.blobs.get(&raw).await.map_err(|error| match error {
-            BlobError::Io { .. } | BlobError::Interrupted => ReparseError::Blob(error),
-            lost => ReparseError::Lost(lost),
-        })?;
+        let bytes = self.blobs.get(&raw).await.map_err(ReparseError::of)?;
         let mut summary = parse(bytes, raw.sha256.clone())
             .await
             .map_err(ReparseError::Unreadable)?;
+        keep_attachments(&self.blobs, &mut summary)
+            .await
+            .map_err(ReparseError::of)?;
         let bounce = summary.bounce.take();
         let mail = found.announce(raw, summary);
         let kept = Kept {

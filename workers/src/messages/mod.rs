@@ -68,15 +68,19 @@ pub struct BlobRef {
     pub size: u64,
 }
 
-/// One attachment, by description only; its bytes are inside the raw message.
+/// One attachment. Its decoded bytes are in the blob store before the event is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
+    /// As the sender has it, the folders before it left out; for people, and never a path to write to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Lower case `type/subtype`.
     pub content_type: String,
     /// Decoded size in bytes.
     pub size: u64,
+    /// The decoded bytes; absent in events of earlier versions, whose raw message has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<BlobRef>,
 }
 
 /// Why a mail must never be answered by a machine (RFC 3834 section 2, and what is done in practice).
@@ -163,6 +167,9 @@ pub struct NewMail {
     /// The text goes on in the raw message.
     #[serde(default)]
     pub text_truncated: bool,
+    /// The same without what was quoted and without the signature, as far as rules can tell; empty where nothing is left.
+    #[serde(default)]
+    pub reply_text: String,
     #[serde(default)]
     pub attachments: Vec<Attachment>,
     /// Set when no machine may answer this mail.

@@ -9,6 +9,7 @@ mod automatic;
 pub(crate) mod bounce;
 mod header;
 pub(crate) mod outline;
+mod quote;
 mod text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,7 +47,10 @@ pub struct Summary {
     pub references: Vec<String>,
     pub text: String,
     pub text_truncated: bool,
+    pub reply_text: String,
     pub attachments: Vec<Attachment>,
+    /// The decoded bytes of each attachment, in the same order.
+    pub files: Vec<Vec<u8>>,
     pub automatic: Option<Automatic>,
     /// The mail is a report about one that was sent.
     pub bounce: Option<Bounce>,
@@ -107,6 +111,7 @@ fn summarise(raw: &[u8], sha256: &str) -> Result<Summary, Unreadable> {
     let bounce = bounce::recognise(&fields, &message, from.as_ref());
     let automatic = automatic::classify(&fields, &message, from.as_ref(), &reply_to)
         .or(bounce.as_ref().map(|_| Automatic::Bounce));
+    let (attachments, files) = attachments(&message).into_iter().unzip();
     Ok(Summary {
         message_id: fields
             .first("message-id")
@@ -124,7 +129,9 @@ fn summarise(raw: &[u8], sha256: &str) -> Result<Summary, Unreadable> {
             .first("references")
             .map(header::references)
             .unwrap_or_default(),
-        attachments: attachments(&message),
+        attachments,
+        files,
+        reply_text: quote::without_quote(&text),
         from,
         reply_to,
         text,
@@ -183,7 +190,7 @@ fn multipart_depth(message: &Message<'_>) -> usize {
     depths.into_iter().max().unwrap_or_default()
 }
 
-fn attachments(message: &Message<'_>) -> Vec<Attachment> {
+fn attachments(message: &Message<'_>) -> Vec<(Attachment, Vec<u8>)> {
     message
         .attachments()
         .take(MAX_LISTED)
@@ -192,21 +199,34 @@ fn attachments(message: &Message<'_>) -> Vec<Attachment> {
                 || "application/octet-stream".to_owned(),
                 |ct| format!("{}/{}", ct.ctype(), ct.subtype().unwrap_or("plain")),
             );
-            let size = match &part.body {
-                // A nested mail's own length would be that of everything around it.
-                PartType::Message(_) => part.raw_end_offset().saturating_sub(part.raw_body_offset()) as usize,
-                _ => part.contents().len(),
+            let bytes = match &part.body {
+                // A nested mail's own contents would be those of everything around it.
+                PartType::Message(_) => message
+                    .raw_message
+                    .get(part.raw_body_offset() as usize..part.raw_end_offset() as usize)
+                    .unwrap_or_default(),
+                _ => part.contents(),
             };
-            Attachment {
+            let attachment = Attachment {
                 name: part
                     .attachment_name()
-                    .map(text::name)
+                    .map(|name| text::name(file_name(name)))
                     .filter(|name| !name.is_empty()),
                 content_type: text::name(&content_type.to_ascii_lowercase()),
-                size: size as u64,
-            }
+                size: bytes.len() as u64,
+                blob: None,
+            };
+            (attachment, bytes.to_vec())
         })
         .collect()
+}
+
+/// What comes after the folders, and nothing where that means a folder itself.
+fn file_name(name: &str) -> &str {
+    match name.rsplit(['/', '\\']).next().unwrap_or_default().trim() {
+        "." | ".." => "",
+        name => name,
+    }
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ fn html_only_and_an_attachment() {
         name: Some("x.pdf".into()),
         content_type: "application/pdf".into(),
         size: 5,
+        blob: None,
     };
     assert_eq!(mail.attachments, [expected]);
 }

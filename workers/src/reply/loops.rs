@@ -66,6 +66,7 @@ pub(super) mod tests {
             references: vec![],
             text: "When do you open?\nAda".into(),
             text_truncated: false,
+            reply_text: "When do you open?\nAda".into(),
             attachments: vec![],
             automatic: None,
             raw: BlobRef {

@@ -22,6 +22,7 @@ everywhere!(
     mails_that_are_there_and_mails_that_come_are_announced_once,
     uids_that_begin_anew_announce_nothing_twice_and_miss_nothing,
     a_mail_that_cannot_be_read_is_a_dead_letter_and_can_be_read_again,
+    attachments_are_in_the_store_when_the_event_is_out,
     two_processes_share_one_mailbox_by_taking_turns,
     cut_connections_and_crashes_lose_nothing,
     a_mail_that_the_server_never_gives_out_does_not_stop_the_others,
@@ -163,6 +164,28 @@ async fn a_mail_that_cannot_be_read_is_a_dead_letter_and_can_be_read_again(on: O
         .until(|seen| seen.mails.iter().any(|mail| mail.message_id == "900@example.org"))
         .await;
     world.states_until(&[("dead", 1), ("published", 3)]).await;
+    running.drain().await;
+}
+
+async fn attachments_are_in_the_store_when_the_event_is_out(on: On) {
+    const MAIL: &str = "From: a@example.org\r\nMessage-ID: <1@example.org>\r\n\
+        Content-Type: multipart/mixed; boundary=b\r\n\r\n\
+        --b\r\n\r\nYes.\r\n\r\nOn 3 Nov 2026, Bob <b@example.org> wrote:\r\n> No?\r\n\
+        --b\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\
+        Content-Disposition: attachment; filename=\"../../etc/bill.pdf\"\r\n\r\naGVsbG8=\r\n--b--\r\n";
+    let (world, user) = (World::new(on).await, user("attached", on));
+    save(&user, vec![MAIL.into()]).await;
+    let running = world.watching(&user).await;
+    let seen = world.seen.until(|seen| !seen.mails.is_empty()).await;
+    let mail = &seen.mails[0];
+    assert_eq!(mail.reply_text, "Yes.");
+    let attachment = &mail.attachments[0];
+    assert_eq!(
+        (attachment.name.as_deref(), attachment.size),
+        (Some("bill.pdf"), 5)
+    );
+    let bytes = world.blobs.get(attachment.blob.as_ref().unwrap()).await.unwrap();
+    assert_eq!(bytes, b"hello");
     running.drain().await;
 }
 
