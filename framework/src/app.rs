@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,18 +22,17 @@ use crate::lag;
 use crate::layer::Placed;
 use crate::message::Message;
 use crate::pause::{self, Valve};
+use crate::postponed;
 use crate::relay;
+use crate::retention;
 use crate::runner;
 use crate::running::{Post, Running};
 use crate::settings::Settings;
 use crate::slot::{self, Slot};
 use crate::spec::Spec;
 use crate::state::{Needs, States};
-use crate::store::{Store, deliveries, handlers, pauses};
+use crate::store::{Store, handlers};
 use crate::streams::{self, StreamSpec};
-
-/// Settled rows that have expired are looked for this often.
-const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 type ServiceFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Service = Box<dyn FnOnce(CancellationToken) -> ServiceFuture + Send>;
@@ -188,13 +186,7 @@ impl App {
         };
         let heartbeat = Heartbeat::default();
         running.keep(heartbeat.clone().run(self.store.clone(), running.closing.clone()));
-        running.keep(relay::run(
-            self.store.clone(),
-            self.bus.clone(),
-            running.closing.clone(),
-        ));
-        running.keep(purge(self.store.clone(), running.closing.clone()));
-        running.keep(slot::poked(running.closing.clone()));
+        keep_house(&running, self.settings.dlq_retention);
         running.keep(pause::watch(self.store.clone(), valves, running.closing.clone()));
         running.keep(lag::watch(
             self.bus.clone(),
@@ -271,6 +263,15 @@ impl fmt::Debug for App {
     }
 }
 
+/// What any process does for all of them. Settled letters stay for `letters`.
+fn keep_house(running: &Running, letters: Option<Duration>) {
+    let (store, closing) = (&running.store, &running.closing);
+    running.keep(relay::run(store.clone(), running.bus.clone(), closing.clone()));
+    running.keep(postponed::run(store.clone(), closing.clone()));
+    running.keep(retention::run(store.clone(), letters, closing.clone()));
+    running.keep(slot::poked(closing.clone()));
+}
+
 /// Where each handler gets its messages, in the same order.
 async fn posts(bus: &Bus, handlers: &[Arc<dyn AnyHandler>]) -> Result<Vec<Post>> {
     let mut posts = Vec::with_capacity(handlers.len());
@@ -298,40 +299,6 @@ async fn register(store: &Store, all: &[Arc<dyn AnyHandler>]) -> Result<()> {
         handlers::register(&mut tx, policy.id, handler.subject()).await?;
     }
     Ok(tx.commit().await?)
-}
-
-async fn purge(store: Store, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(PURGE_EVERY);
-    // A process that stood still has one purge to make up for, not all that it has missed.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        if let Some(recorder) = health::metrics() {
-            recorder.run_upkeep();
-        }
-        // Batch after batch until nothing is left, each a transaction of its own, so that others get their turn in between.
-        while !stop.is_cancelled() {
-            match purge_batch(&store).await {
-                Ok(0) => break,
-                Ok(rows) => tracing::debug!(rows, "expired ledger rows were purged"),
-                Err(error) => {
-                    tracing::warn!(%error, "the ledger could not be purged");
-                    break;
-                }
-            }
-        }
-    }
-}
-
-async fn purge_batch(store: &Store) -> Result<u64> {
-    let mut tx = store.begin().await?;
-    let rows = deliveries::purge(&mut tx).await?;
-    pauses::purge(&mut tx).await?;
-    tx.commit().await?;
-    Ok(rows)
 }
 
 /// Resolves at Ctrl-C or SIGTERM.

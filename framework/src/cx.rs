@@ -1,6 +1,6 @@
 //! What a handler has in hand while it runs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::outcome::{HandlerError, Verdict};
 use crate::store::deliveries::{Granted, Lease};
 use crate::store::outbox::OutboxRow;
 use crate::store::{Store, StoreError, Tx};
+use crate::terms::Terms;
 
 /// The context of one delivery: what is done through it commits together with "this message is done", or not at all.
 #[derive(Debug)]
@@ -71,7 +72,9 @@ pub const MAX_RESULT: usize = 64 * 1024;
 impl HandlerError for CxError {
     fn verdict(&self) -> Verdict {
         match self {
-            Self::Store(StoreError::TooLarge { .. } | StoreError::Encode { .. })
+            Self::Store(
+                StoreError::TooLarge { .. } | StoreError::Encode { .. } | StoreError::Terms { .. },
+            )
             | Self::EffectInsideTx
             | Self::Result(_)
             | Self::TxInUse
@@ -118,6 +121,38 @@ impl<'a> Cx<'a> {
     pub async fn publish<M: Message>(&mut self, message: &M) -> Result<(), CxError> {
         self.outbox.push(OutboxRow::of(message)?);
         Ok(())
+    }
+
+    /// As [`publish`](Self::publish), but not before `time`, by the database's clock. Gives the id by which it can be
+    /// [cancelled](Store::cancel) until then.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), and when that is more than [`MAX_AHEAD`](crate::terms::MAX_AHEAD) from now.
+    pub async fn publish_at<M: Message>(&mut self, time: SystemTime, message: &M) -> Result<String, CxError> {
+        self.publish_on(&Terms::default().at(time), message).await
+    }
+
+    /// As [`publish_at`](Self::publish_at), so long after this delivery commits.
+    ///
+    /// # Errors
+    /// As [`publish_at`](Self::publish_at).
+    pub async fn publish_after<M: Message>(
+        &mut self,
+        delay: Duration,
+        message: &M,
+    ) -> Result<String, CxError> {
+        self.publish_on(&Terms::default().after(delay), message).await
+    }
+
+    /// As [`publish`](Self::publish), on terms of its own: later, or in order. Gives the message's id.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), and when the terms can't be kept.
+    pub async fn publish_on<M: Message>(&mut self, terms: &Terms, message: &M) -> Result<String, CxError> {
+        let row = OutboxRow::on(terms, message)?;
+        let id = row.id.clone();
+        self.outbox.push(row);
+        Ok(id)
     }
 
     /// Gives this work a result, which is kept in the ledger, as JSON, when this delivery commits. A duplicate is given

@@ -1,6 +1,7 @@
 //! What a function handler can ask for, after its message: each argument is taken from the delivery by its type.
 
 use std::convert::Infallible;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -14,6 +15,7 @@ use crate::outcome::HandlerError;
 pub use crate::state::{MissingState, States};
 use crate::store::outbox::OutboxRow;
 use crate::store::{self, Store};
+use crate::terms::Terms;
 use crate::trace::TraceContext;
 
 /// An argument of a function handler. Implement it for what your handlers need:
@@ -93,6 +95,34 @@ impl Publisher {
     )]
     pub async fn publish<M: Message>(&self, message: &M) -> Result<(), CxError> {
         self.0.publish(OutboxRow::of(message)?)
+    }
+
+    /// As [`Cx::publish_at`](crate::Cx::publish_at).
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), and when that is more than [`MAX_AHEAD`](crate::terms::MAX_AHEAD) from now.
+    pub async fn publish_at<M: Message>(&self, time: SystemTime, message: &M) -> Result<String, CxError> {
+        self.publish_on(&Terms::default().at(time), message).await
+    }
+
+    /// As [`Cx::publish_after`](crate::Cx::publish_after).
+    ///
+    /// # Errors
+    /// As [`publish_at`](Self::publish_at).
+    pub async fn publish_after<M: Message>(&self, delay: Duration, message: &M) -> Result<String, CxError> {
+        self.publish_on(&Terms::default().after(delay), message).await
+    }
+
+    /// As [`Cx::publish_on`](crate::Cx::publish_on).
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), and when the terms can't be kept.
+    #[allow(clippy::unused_async, reason = "as `publish` is")]
+    pub async fn publish_on<M: Message>(&self, terms: &Terms, message: &M) -> Result<String, CxError> {
+        let row = OutboxRow::on(terms, message)?;
+        let id = row.id.clone();
+        self.0.publish(row)?;
+        Ok(id)
     }
 }
 

@@ -122,7 +122,8 @@ impl Relay {
             let mut tx = self.store.begin().await?;
             found = outbox::take(&mut tx, BATCH).await?;
             tx.commit().await?;
-            self.unclaimed = found.len() == BATCH;
+            // Of rows in order, the next one is there once this one is confirmed.
+            self.unclaimed = found.len() == BATCH || found.iter().any(|row| row.ordered_by.is_some());
         }
         Ok(Batch { fresh, found })
     }

@@ -10,6 +10,8 @@ pub const DEFAULT_NATS_URL: &str = "nats://127.0.0.1:4222";
 pub const DEFAULT_DATABASE_URL: &str = "sqlite:postroom-data/postroom.db";
 /// Long enough for a handler at its default timeout; shorter than the 90 s after which service managers kill.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(35);
+/// Long enough to find out next month what was done about a letter.
+const DEFAULT_DLQ_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The settings of an [`App`](crate::App).
 #[derive(Clone)]
@@ -23,6 +25,9 @@ pub struct Settings {
     /// How long handlers may finish after a stop signal; then they are cut off and their messages put back.
     /// `POSTROOM_DRAIN`, such as `35s`.
     pub drain: Duration,
+    /// How long a dead letter stays after it was replayed with success or discarded; `None`: for ever. Those that wait for a
+    /// person always stay. `POSTROOM_DLQ_RETENTION`, such as `90d`, or `never`.
+    pub dlq_retention: Option<Duration>,
 }
 
 /// An environment variable that can't be used.
@@ -44,6 +49,7 @@ impl Default for Settings {
             database_url: DEFAULT_DATABASE_URL.to_owned(),
             http: None,
             drain: DEFAULT_DRAIN,
+            dlq_retention: Some(DEFAULT_DLQ_RETENTION),
         }
     }
 }
@@ -86,7 +92,26 @@ impl Settings {
                 right,
             })?;
         }
+        if let Some(value) = variable("POSTROOM_DLQ_RETENTION") {
+            let right = "give an age, such as `90d`, or `never`";
+            settings.dlq_retention = parse_retention(&value).map_err(|_| SettingsError {
+                variable: "POSTROOM_DLQ_RETENTION",
+                value,
+                right,
+            })?;
+        }
         Ok(settings)
+    }
+}
+
+/// Reads how long something is kept: an age such as `90d`, or `never` for never forgetting it, which gives `None`.
+///
+/// # Errors
+/// When it is neither.
+pub fn parse_retention(text: &str) -> Result<Option<Duration>, humantime::DurationError> {
+    match text {
+        "never" => Ok(None),
+        age => humantime::parse_duration(age).map(Some),
     }
 }
 
@@ -98,6 +123,7 @@ impl std::fmt::Debug for Settings {
             .field("database_url", &crate::store::redacted(&self.database_url))
             .field("http", &self.http)
             .field("drain", &self.drain)
+            .field("dlq_retention", &self.dlq_retention)
             .finish()
     }
 }
@@ -119,6 +145,17 @@ mod tests {
         assert_eq!(
             with("POSTROOM_DRAIN", "2m").expect("a duration").drain,
             Duration::from_secs(120)
+        );
+        let retention = |value| with("POSTROOM_DLQ_RETENTION", value).map(|settings| settings.dlq_retention);
+        assert_eq!(retention("never"), Ok(None));
+        assert_eq!(retention("1d"), Ok(Some(Duration::from_secs(86_400))));
+        assert_eq!(
+            Settings::default().dlq_retention,
+            Some(Duration::from_secs(30 * 86_400))
+        );
+        assert_eq!(
+            retention("long").expect_err("no age").to_string(),
+            "POSTROOM_DLQ_RETENTION is `long`: give an age, such as `90d`, or `never`"
         );
         let wrong = with("POSTROOM_HTTP", "9090").expect_err("no address").to_string();
         assert_eq!(

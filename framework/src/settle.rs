@@ -249,6 +249,12 @@ impl Executor {
     /// Writes it down: in the handler's own transaction, if it has opened one, and else together with other deliveries.
     pub(crate) async fn finish(&self, tx: Option<Tx>, ending: Ending) -> Result<Settled, StoreError> {
         let held = match tx {
+            // It may wait for whoever has its ordering key, and nobody else's work is to wait with it.
+            None if ending.is_in_order() => {
+                self.store
+                    .settle_within(self.store.begin().await?, &ending)
+                    .await?
+            }
             Some(tx) => self.store.settle_within(tx, &ending).await?,
             None => self.store.settle(ending).await?,
         };

@@ -74,6 +74,7 @@ mod groups;
 mod handlers;
 mod letters;
 mod schedules;
+mod terms;
 
 on_both![
     many_processes_start_on_one_fresh_database,
@@ -462,6 +463,13 @@ async fn a_replay_that_fails_is_the_same_letter_again(fresh: Fresh) {
     let letters = dead_letters::list(&mut tx, Some("dead"), 10).await.expect("list");
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].error.as_str(), letters[0].replays), ("552 full", 1));
+    let rounds = dead_letters::rounds(&mut tx, &id).await.expect("rounds");
+    assert_eq!(rounds.len(), 1, "the last one is in the letter itself");
+    assert_eq!(
+        (rounds[0].round, rounds[0].error.as_str(), rounds[0].attempts),
+        (1, "550 no such user", 3)
+    );
+    assert_eq!(rounds[0].history, "[]");
     assert!(
         dead_letters::list(&mut tx, Some("replayed"), 10)
             .await

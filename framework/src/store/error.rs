@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::terms::TermsError;
+
 /// A failure of the SQL side.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -78,6 +80,14 @@ pub enum StoreError {
         size: usize,
         /// The limit in bytes.
         limit: usize,
+    },
+    /// A message is to be published on terms that can't be kept.
+    #[error("the message {id} can't be published so: {source}")]
+    Terms {
+        /// The message's wire id.
+        id: &'static str,
+        /// Which of them, and what would be right.
+        source: TermsError,
     },
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Handoff {
     room: Arc<Semaphore>,
     fresh: Mutex<VecDeque<Fresh>>,
     bell: Notify,
+    later: Notify,
     /// A relay is there.
     open: AtomicBool,
     /// Rows were left to the table.
@@ -51,6 +52,7 @@ impl Default for Handoff {
             room: Arc::new(Semaphore::new(ROOM)),
             fresh: Mutex::default(),
             bell: Notify::new(),
+            later: Notify::new(),
             open: AtomicBool::new(false),
             left: AtomicBool::new(false),
             commits: AtomicU64::new(0),
@@ -69,7 +71,8 @@ impl Handoff {
 
     /// Room for `row`, if there is any: it is then to be written as claimed by this process, and else as unclaimed.
     pub(super) fn admit(&self, row: &OutboxRow) -> Option<Fresh> {
-        if !self.open.load(Ordering::Relaxed) {
+        // What is in order is published when the table says that it is next.
+        if !self.open.load(Ordering::Relaxed) || row.ordered_by.is_some() {
             return None;
         }
         let cost = u32::try_from(ROW_COST + row.payload.len() + row.headers.size()).ok()?;
@@ -112,6 +115,16 @@ impl Handoff {
     /// Waits for a commit with outbox rows.
     pub(crate) async fn rung(&self) {
         self.bell.notified().await;
+    }
+
+    /// A transaction has committed messages that are due later.
+    pub(super) fn tell_of_later(&self) {
+        self.later.notify_one();
+    }
+
+    /// Waits for a commit with messages that are due later.
+    pub(crate) async fn told_of_later(&self) {
+        self.later.notified().await;
     }
 
     /// How many transactions of this process have left something in the outbox.

@@ -18,6 +18,7 @@ mod model;
 mod open;
 pub mod outbox;
 pub mod pauses;
+pub mod postponed;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod rehearsal;
 mod rows;

@@ -1,6 +1,7 @@
 //! Table `outbox`: what a committed transaction has decided to publish and the broker has not confirmed yet.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,9 +10,10 @@ use uuid::Uuid;
 
 use super::deliveries::millis;
 use super::rows::as_rows;
-use super::{StoreError, Tx};
+use super::{Connection, StoreError, Tx};
 use crate::headers::{self, Headers};
 use crate::message::Message;
+use crate::terms::{Due, Terms};
 use crate::trace::TraceContext;
 use crate::{execute, on_tx};
 
@@ -30,6 +32,10 @@ pub struct OutboxRow {
     pub headers: Headers,
     /// The bytes.
     pub payload: Bytes,
+    /// Rows with the same key are published one after the other, in the order of their commits.
+    pub ordered_by: Option<String>,
+    /// Not before then.
+    pub due: Option<Due>,
 }
 
 impl OutboxRow {
@@ -52,6 +58,18 @@ impl OutboxRow {
         Ok(Self::new(M::SUBJECT, headers, payload))
     }
 
+    /// The row of a typed message on terms of its own.
+    pub(crate) fn on<M: Message>(terms: &Terms, message: &M) -> Result<Self, StoreError> {
+        terms
+            .check(SystemTime::now())
+            .map_err(|source| StoreError::Terms { id: M::ID, source })?;
+        Ok(Self {
+            ordered_by: terms.ordered_by.clone(),
+            due: terms.due,
+            ..Self::of(message)?
+        })
+    }
+
     /// A row with a new id.
     pub(crate) fn new(subject: impl Into<String>, headers: Headers, payload: impl Into<Bytes>) -> Self {
         Self {
@@ -59,6 +77,8 @@ impl OutboxRow {
             subject: subject.into(),
             headers,
             payload: payload.into(),
+            ordered_by: None,
+            due: None,
         }
     }
 }
@@ -69,9 +89,9 @@ pub(crate) const RELAY_LEASE: Duration = Duration::from_secs(5);
 /// The payloads are bytes, of which JSON makes none, so they come as one parameter of their own, and each row says where
 /// its part of it is.
 const PUSH: &str = "\
-INSERT INTO outbox (id, subject, headers, payload, owner, claimed_until, created)
+INSERT INTO outbox (id, subject, headers, payload, ordered_by, owner, claimed_until, created)
 SELECT value ->> 'id', value ->> 'subject', value ->> 'headers',
-    substr($2, CAST(value ->> 'start' AS INTEGER), CAST(value ->> 'length' AS INTEGER)), $3,
+    substr($2, CAST(value ->> 'start' AS INTEGER), CAST(value ->> 'length' AS INTEGER)), value ->> 'ordered_by', $3,
     CASE WHEN value ->> 'claimed' = 'yes' THEN (SELECT now_ms FROM clock) + $4 ELSE 0 END, (SELECT now_ms FROM clock)
 FROM json_each($1) ORDER BY key";
 
@@ -80,24 +100,40 @@ struct PushRow<'a> {
     id: &'a str,
     subject: &'a str,
     headers: String,
+    ordered_by: Option<&'a str>,
+    /// Milliseconds since 1970.
+    at: Option<i64>,
+    /// Milliseconds from now.
+    after: Option<i64>,
     /// Counted from 1, as SQL does.
     start: usize,
     length: usize,
     claimed: &'static str,
 }
 
-/// Writes the rows in their order; those that are `claimed` belong to this process's relay for [`RELAY_LEASE`].
-pub(super) async fn push(tx: &mut Tx, rows: &[(&OutboxRow, bool)]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
+/// Rows as the two parameters of a statement: what is text, and all payloads in one.
+pub(super) fn packed(rows: &[(&OutboxRow, bool)]) -> Result<(String, Vec<u8>), StoreError> {
     let mut payloads = Vec::with_capacity(rows.iter().map(|(row, _)| row.payload.len()).sum::<usize>() + 1);
     let mut many = Vec::with_capacity(rows.len());
     for (row, claimed) in rows {
+        let (at, after) = match row.due {
+            None => (None, None),
+            // Whatever was before 1970 is past.
+            Some(Due::At(time)) => (
+                Some(millis(
+                    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+                )),
+                None,
+            ),
+            Some(Due::After(delay)) => (None, Some(millis(delay))),
+        };
         many.push(PushRow {
             id: &row.id,
             subject: &row.subject,
             headers: serde_json::to_string(&row.headers).map_err(json)?,
+            ordered_by: row.ordered_by.as_deref(),
+            at,
+            after,
             start: payloads.len() + 1,
             length: row.payload.len(),
             claimed: if *claimed { "yes" } else { "no" },
@@ -106,48 +142,94 @@ pub(super) async fn push(tx: &mut Tx, rows: &[(&OutboxRow, bool)]) -> Result<(),
     }
     // Never empty: of no bytes at all, SQLite's substr makes NULL.
     payloads.push(0);
+    Ok((as_rows("outbox", &many)?, payloads))
+}
+
+/// Writes the rows in their order; those that are `claimed` belong to this process's relay for [`RELAY_LEASE`].
+pub(super) async fn push(tx: &mut Tx, rows: &[(&OutboxRow, bool)]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (many, payloads) = packed(rows)?;
     let owner = tx.owner().as_str().to_owned();
-    execute!(
-        tx,
-        PUSH,
-        as_rows("outbox", &many)?,
-        payloads,
-        owner,
-        millis(RELAY_LEASE)
-    )?;
+    execute!(tx, PUSH, many, payloads, owner, millis(RELAY_LEASE))?;
     Ok(())
 }
 
-/// The outer condition is repeated for Postgres: it is what a second relay, having waited for the first one's row lock,
-/// checks again.
+/// Until the end of the transaction.
+const HOLD_KEY: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+
+/// Makes sure that `seq` of rows with the same ordering key is the order of their commits: whoever else writes one waits
+/// for the end of this transaction.
+///
+/// Differs because Postgres gives numbers before the commit, to many writers at a time; SQLite has one writer.
+pub(super) async fn hold_keys(tx: &mut Tx, rows: &[&OutboxRow]) -> Result<(), StoreError> {
+    let Connection::Postgres(connection) = tx.connection() else {
+        return Ok(());
+    };
+    // In one order everywhere, so that two who hold many do not wait for each other.
+    let keys: BTreeSet<&str> = rows.iter().filter_map(|row| row.ordered_by.as_deref()).collect();
+    for key in keys {
+        sqlx::query(HOLD_KEY).bind(key).execute(&mut **connection).await?;
+    }
+    Ok(())
+}
+
+/// Of rows in order, only the first of each key is there to take, so that none is under way before the one before it has
+/// been confirmed. The keys are found one after the other by index, however many rows each has. The outer condition is
+/// repeated for Postgres: it is what a second relay, having waited for the first one's row lock, checks again.
 const TAKE: &str = "\
+WITH RECURSIVE keys (name) AS (
+    SELECT MIN(ordered_by) FROM outbox WHERE ordered_by IS NOT NULL
+    UNION ALL
+    SELECT (SELECT MIN(o.ordered_by) FROM outbox o WHERE o.ordered_by > k.name) FROM keys k WHERE k.name IS NOT NULL
+), firsts (seq) AS (
+    SELECT (SELECT MIN(o.seq) FROM outbox o WHERE o.ordered_by = k.name) FROM keys k WHERE k.name IS NOT NULL
+)
 UPDATE outbox SET owner = $1, claimed_until = (SELECT now_ms FROM clock) + $2
-WHERE seq IN (SELECT seq FROM outbox WHERE claimed_until <= (SELECT now_ms FROM clock) ORDER BY seq LIMIT $3)
-  AND claimed_until <= (SELECT now_ms FROM clock)
-RETURNING seq, id, subject, headers, payload";
+WHERE seq IN (
+    SELECT seq FROM (
+        SELECT seq FROM (
+            SELECT seq FROM outbox WHERE ordered_by IS NULL AND claimed_until <= (SELECT now_ms FROM clock)
+            ORDER BY seq LIMIT $3
+        ) AS free
+        UNION ALL
+        SELECT o.seq FROM firsts f JOIN outbox o ON o.seq = f.seq WHERE o.claimed_until <= (SELECT now_ms FROM clock)
+    ) AS due ORDER BY seq LIMIT $3
+) AND claimed_until <= (SELECT now_ms FROM clock)
+RETURNING seq, id, subject, headers, payload, ordered_by";
 
 /// Takes up to `limit` rows that nobody has claimed, or whose relay has died; oldest first.
 pub(crate) async fn take(tx: &mut Tx, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
     let owner = tx.owner().as_str().to_owned();
-    let mut rows: Vec<(i64, String, String, String, Vec<u8>)> = on_tx!(tx, connection => sqlx::query_as(TAKE)
+    let mut rows: Vec<(i64, Written)> = on_tx!(tx, connection => sqlx::query_as(TAKE)
         .bind(owner)
         .bind(millis(RELAY_LEASE))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(connection)
-        .await)?;
+        .await)?
+    .into_iter()
+    .map(|(seq, id, subject, headers, payload, ordered_by)| {
+        (seq, (id, subject, headers, payload, ordered_by))
+    })
+    .collect();
     // RETURNING promises no order.
     rows.sort_unstable_by_key(|row| row.0);
-    rows.into_iter()
-        .map(|(_, id, subject, headers, payload)| {
-            let headers = serde_json::from_str(&headers).map_err(json)?;
-            Ok(OutboxRow {
-                id,
-                subject,
-                headers,
-                payload: payload.into(),
-            })
-        })
-        .collect()
+    rows.into_iter().map(|(_, row)| read(row)).collect()
+}
+
+/// Id, subject, headers, payload and ordering key, as they are in a table.
+pub(super) type Written = (String, String, String, Vec<u8>, Option<String>);
+
+pub(super) fn read((id, subject, headers, payload, ordered_by): Written) -> Result<OutboxRow, StoreError> {
+    Ok(OutboxRow {
+        id,
+        subject,
+        headers: serde_json::from_str(&headers).map_err(json)?,
+        payload: payload.into(),
+        ordered_by,
+        due: None,
+    })
 }
 
 #[derive(Serialize)]

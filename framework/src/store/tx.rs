@@ -8,8 +8,10 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use super::dead_letters::{self, Burial, Letter};
 use super::handoff::{Fresh, Handoff};
 use super::outbox::{self, OutboxRow};
+use super::postponed;
 use super::{Owner, StoreError};
 use crate::message::Message;
+use crate::terms::Terms;
 
 /// A transaction of the [`Store`](super::Store): what is published and dead-lettered in it happens with the rest of it,
 /// or not at all. Dropped without [`commit`](Tx::commit), it rolls back.
@@ -21,6 +23,8 @@ pub struct Tx {
     fresh: Vec<Fresh>,
     /// Outbox rows were written for any relay.
     left: bool,
+    /// Rows were written that are due later.
+    later: bool,
 }
 
 /// The sqlx transaction inside a [`Tx`], for statements of your own; see [`on_tx!`](crate::on_tx).
@@ -78,6 +82,7 @@ impl Tx {
             handoff,
             fresh: Vec::new(),
             left: false,
+            later: false,
         }
     }
 
@@ -100,6 +105,18 @@ impl Tx {
         self.push(&OutboxRow::of(message)?).await
     }
 
+    /// As [`publish`](Self::publish), on terms of its own: later, or in order. Gives the message's id, by which one that
+    /// is due later can be [cancelled](postponed::cancel) until then. On Postgres, whoever else publishes in the order of
+    /// the same key waits for the end of this transaction: keep it short.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), and when the terms can't be kept.
+    pub async fn publish_on<M: Message>(&mut self, terms: &Terms, message: &M) -> Result<String, StoreError> {
+        let row = OutboxRow::on(terms, message)?;
+        self.push(&row).await?;
+        Ok(row.id)
+    }
+
     /// Records a message as dead: the row in `dead_letters` and the letter on `emails.dlq`, in this transaction.
     /// Gives the letter's id.
     ///
@@ -120,8 +137,20 @@ impl Tx {
         self.push_all(&[row]).await
     }
 
-    /// Puts rows into the outbox, in their order.
+    /// Puts rows into the outbox, in their order; those that are due later, aside.
     pub(crate) async fn push_all(&mut self, rows: &[&OutboxRow]) -> Result<(), StoreError> {
+        let (later, now): (Vec<_>, Vec<_>) = rows
+            .iter()
+            .copied()
+            .partition(|row: &&OutboxRow| row.due.is_some());
+        self.later |= !later.is_empty();
+        postponed::push(self, &later).await?;
+        outbox::hold_keys(self, &now).await?;
+        self.push_due(&now).await
+    }
+
+    /// Puts rows into the outbox, in their order.
+    pub(super) async fn push_due(&mut self, rows: &[&OutboxRow]) -> Result<(), StoreError> {
         let admitted: Vec<_> = rows.iter().map(|row| self.handoff.admit(row)).collect();
         let written: Vec<_> = rows
             .iter()
@@ -146,6 +175,9 @@ impl Tx {
         }
         if self.left || !self.fresh.is_empty() {
             self.handoff.pass(self.fresh, self.left);
+        }
+        if self.later {
+            self.handoff.tell_of_later();
         }
         Ok(())
     }

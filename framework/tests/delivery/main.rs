@@ -16,6 +16,7 @@ mod says;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod start;
+mod terms;
 mod timely;
 mod traces;
 mod trouble;
@@ -27,6 +28,7 @@ use flow::*;
 use functions::*;
 use says::*;
 use start::*;
+use terms::*;
 use timely::*;
 use traces::*;
 use trouble::*;
@@ -79,6 +81,8 @@ everywhere![
     a_handler_that_costs_itself_the_lease_ends_and_says_why,
     a_schedule_fires_once_however_many_processes_have_it,
     a_schedule_that_cannot_be_kept_is_an_error_at_start,
+    a_message_for_later_arrives_once_at_its_time_in_whatever_process,
+    messages_of_a_key_arrive_in_the_order_of_their_commits,
     a_trace_goes_on_in_what_a_handler_publishes_and_in_its_letter,
     a_message_without_a_trace_begins_one_that_outlives_its_death,
     a_letter_tells_what_each_attempt_logged,

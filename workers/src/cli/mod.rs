@@ -9,6 +9,7 @@ mod health;
 mod log;
 mod login;
 mod mailboxes;
+mod outbox;
 mod suppressions;
 mod up;
 mod worker;
@@ -49,6 +50,8 @@ enum Command {
     Devmail(devmail::Args),
     /// Dead letters: list, group, mend, send on, give up.
     Dlq(dlq::Args),
+    /// Messages that wait for their time: list, cancel.
+    Outbox(outbox::Args),
     /// How fast it is on this machine, and whether anything is lost.
     Bench(bench::Args),
     /// What became of the mails of each mailbox; and those that wait for a word of yours.
@@ -104,6 +107,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Login(args) => login::run(args).await,
         Command::Devmail(args) => devmail::run(args).await,
         Command::Dlq(args) => dlq::run(args).await,
+        Command::Outbox(args) => outbox::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Mailboxes(args) => mailboxes::run(args).await,
         Command::Suppressions(args) => suppressions::run(args).await,

@@ -7,6 +7,7 @@
 //! data_dir = "postroom-data"               # raw messages, and what is embedded
 //! http = "127.0.0.1:9090"                  # /live, /ready and /metrics
 //! drain = "35s"                            # how long handlers may finish when told to stop
+//! dlq_retention = "30d"                    # dead letters that were replayed or discarded are forgotten then, or "never"
 //!
 //! [[accounts]]
 //! name = "help"                            # in events and logs
@@ -90,6 +91,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub http: Option<SocketAddr>,
     pub drain: Option<Duration>,
+    /// How long settled dead letters stay; the inner `None`: for ever.
+    pub dlq_retention: Option<Option<Duration>>,
     pub accounts: Vec<Account>,
 }
 
@@ -191,6 +194,7 @@ impl Config {
             database_url: self.database_url.clone().unwrap_or_else(database),
             http: self.http,
             drain: self.drain.unwrap_or(default.drain),
+            dlq_retention: self.dlq_retention.unwrap_or(default.dlq_retention),
         }
     }
 

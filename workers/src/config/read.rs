@@ -32,6 +32,11 @@ pub(super) fn config(mut top: Section<'_>, surroundings: &Surroundings<'_>) -> C
     let http = top
         .parsed("http", "write an address and port, such as \"127.0.0.1:9090\"")
         .map(|given| given.value);
+    let dlq_retention = top.parsed_by(
+        "dlq_retention",
+        "write an age, such as \"30d\", or \"never\"",
+        |text| postroom::parse_retention(text).ok(),
+    );
     let drain = top.parsed_by("drain", "write a duration, such as \"35s\"", |text| {
         humantime::parse_duration(text).ok()
     });
@@ -48,6 +53,7 @@ pub(super) fn config(mut top: Section<'_>, surroundings: &Surroundings<'_>) -> C
         data_dir,
         http,
         drain: drain.map(|given| given.value),
+        dlq_retention: dlq_retention.map(|given| given.value),
         accounts,
     }
 }

@@ -8,12 +8,13 @@ use super::suggest::nearest;
 use super::tree::{self, Node, Origin, SyntaxError, Table, Value};
 
 /// Variables for the top level, and the key that each stands for.
-const VARIABLES: [(&str, &str); 5] = [
+const VARIABLES: [(&str, &str); 6] = [
     ("NATS_URL", "nats_url"),
     ("DATABASE_URL", "database_url"),
     ("POSTROOM_DATA_DIR", "data_dir"),
     ("POSTROOM_HTTP", "http"),
     ("POSTROOM_DRAIN", "drain"),
+    ("POSTROOM_DLQ_RETENTION", "dlq_retention"),
 ];
 
 /// Variables for the account, when there is only one.

@@ -8,6 +8,7 @@
 mod bench;
 mod demo;
 mod dlq;
+mod outbox;
 #[path = "../../../framework/tests/servers/mod.rs"]
 mod servers;
 mod suppressions;

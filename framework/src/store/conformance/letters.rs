@@ -8,6 +8,7 @@ use super::{
 };
 use crate::headers;
 use crate::key::Key;
+use crate::retention;
 use crate::store::dead_letters::{self, Discard, Edit, Filter, Letter, Reason, Replay};
 use crate::store::deliveries::Claim;
 use crate::store::outbox::MAX_PAYLOAD;
@@ -24,6 +25,8 @@ on_both![
     an_edit_is_refused_where_it_would_be_lost,
     each_act_leaves_its_trail,
     settled_letters_are_purged_in_batches_and_dead_ones_never,
+    settled_letters_stay_for_as_long_as_was_said,
+    each_round_of_a_letter_is_kept_up_to_a_limit,
     the_pages_sql_runs,
     the_page_names_every_column,
 ];
@@ -352,10 +355,103 @@ async fn settled_letters_are_purged_in_batches_and_dead_ones_never(fresh: Fresh)
     assert_eq!(trails, 1, "the trail goes with its letter");
 }
 
-/// The page's SQL blocks for a database: those without a name are for both.
-fn sql_for(database: &str) -> Vec<&'static str> {
+async fn settled_letters_stay_for_as_long_as_was_said(fresh: Fresh) {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let store = fresh.open().await;
+    let now = SystemTime::UNIX_EPOCH + 20_000 * DAY;
+    let settled = async |n: u32, ago: Duration| {
+        let id = dead(&store, 1, &letter(&Key::of(&[&n]))).await;
+        dead_letters::discard(&store, &id, "ann", "spam")
+            .await
+            .expect("discard");
+        let mut tx = store.begin().await.expect("begin");
+        let at = dead_letters::time_text(now - ago);
+        execute!(
+            tx,
+            "UPDATE dead_letters SET settled_at = $2 WHERE id = $1",
+            &id,
+            at
+        )
+        .expect("update");
+        tx.commit().await.expect("commit");
+        id
+    };
+    let at_the_limit = settled(1, 30 * DAY).await;
+    let one_past = settled(2, 30 * DAY + Duration::from_millis(1)).await;
+    let open = dead(&store, 1, &letter(&Key::of(&[&3_u32]))).await;
+    let purge = async |kept| retention::batch(&store, kept, now).await.expect("purge");
+    assert_eq!(purge(None).await, 0, "never means never");
+    assert_eq!(
+        purge(Some(30_000 * DAY)).await,
+        0,
+        "nothing was settled before 1970"
+    );
+    assert_eq!([purge(Some(30 * DAY)).await, purge(Some(30 * DAY)).await], [1, 0]);
+    let mut tx = store.read().await.expect("read");
+    let mut left: Vec<_> = dead_letters::list(&mut tx, None, 10)
+        .await
+        .expect("list")
+        .into_iter()
+        .map(|letter| letter.id)
+        .collect();
+    left.sort();
+    let mut expect = vec![at_the_limit, open];
+    expect.sort();
+    assert_eq!(left, expect, "{one_past} is gone, and no other");
+}
+
+async fn each_round_of_a_letter_is_kept_up_to_a_limit(fresh: Fresh) {
+    let store = fresh.open().await;
+    let attempt = |round: i64| deliveries::FailedAttempt {
+        attempt: 1,
+        at: "1970-01-01T01:00:00.000Z".into(),
+        class: "Busy".into(),
+        error: format!("450 in round {round}"),
+        log: vec![format!("line of round {round}")],
+    };
+    let died = async |round: i64, replay_of: Option<String>| {
+        let letter = Letter {
+            error: format!("450 in round {round}"),
+            history: vec![attempt(round)],
+            replay_of,
+            ..letter(&Key::of(&[&"a"]))
+        };
+        let mut tx = store.begin().await.expect("begin");
+        let id = tx.dead_letter(&letter).await.expect("dead_letter");
+        tx.commit().await.expect("commit");
+        id
+    };
+    let id = died(1, None).await;
+    for round in 2..=dead_letters::MAX_ROUNDS + 1 {
+        assert_eq!(died(round, Some(id.clone())).await, id);
+    }
+    let rounds = async || {
+        let mut tx = store.read().await.expect("read");
+        dead_letters::rounds(&mut tx, &id).await.expect("rounds")
+    };
+    let kept = rounds().await;
+    assert_eq!(kept.len(), 100, "at the limit, all of them");
+    let first: Vec<deliveries::FailedAttempt> = serde_json::from_str(&kept[0].history).expect("a history");
+    assert_eq!(first, [attempt(1)]);
+    died(dead_letters::MAX_ROUNDS + 2, Some(id.clone())).await;
+    let kept: Vec<_> = rounds().await.iter().map(|round| round.round).collect();
+    assert_eq!(kept, (2..=101).collect::<Vec<_>>(), "one past it, the latest");
+
+    assert_eq!(
+        dead_letters::discard(&store, &id, "ann", "")
+            .await
+            .expect("discard"),
+        Discard::Discarded
+    );
+    let purged = dead_letters::purge(&store, SystemTime::now() + LONG, 10).await;
+    assert_eq!(purged.expect("purge"), 1);
+    assert_eq!(rounds().await, [], "the rounds go with their letter");
+}
+
+/// A page's SQL blocks for a database: those without a name are for both.
+fn sql_for(page: &'static str, database: &str) -> Vec<&'static str> {
     let mut blocks = Vec::new();
-    for block in PAGE.split("\n```sql").skip(1) {
+    for block in page.split("\n```sql").skip(1) {
         let (kind, rest) = block.split_once('\n').expect("a block has lines");
         let (statement, _) = rest.split_once("\n```").expect("a block ends");
         if kind.trim().is_empty() || kind.trim() == database {
@@ -385,17 +481,25 @@ async fn the_pages_sql_runs(fresh: Fresh) {
     tx.commit().await.expect("commit");
     replay(&store, &id).await;
     let mut tx = store.begin().await.expect("begin");
+    let again = Letter {
+        replay_of: Some(id.clone()),
+        ..json.clone()
+    };
+    tx.dead_letter(&again).await.expect("dead_letter");
+    tx.commit().await.expect("commit");
+    replay(&store, &id).await;
+    assert!(run_sql_of(PAGE, &store).await >= 10, "the page has lost its SQL");
+}
+
+/// Each statement of a page gives something; gives their number.
+pub(super) async fn run_sql_of(page: &'static str, store: &Store) -> usize {
+    let mut tx = store.begin().await.expect("begin");
     let database = match tx.connection() {
         super::super::Connection::Sqlite(_) => "sqlite",
         super::super::Connection::Postgres(_) => "postgres",
     };
-    let statements = sql_for(database);
-    assert!(
-        statements.len() >= 10,
-        "the page has lost its SQL: {}",
-        statements.len()
-    );
-    for statement in statements {
+    let statements = sql_for(page, database);
+    for statement in statements.iter().copied() {
         let rows = on_tx!(tx, connection => sqlx::query(statement).fetch_all(connection).await.map(|rows| rows.len()));
         match rows {
             Ok(0) => panic!("nothing came of:\n{statement}"),
@@ -403,12 +507,18 @@ async fn the_pages_sql_runs(fresh: Fresh) {
             Err(error) => panic!("{error} in:\n{statement}"),
         }
     }
+    statements.len()
 }
 
 async fn the_page_names_every_column(fresh: Fresh) {
-    let store = fresh.open().await;
+    let tables = ["dead_letters", "dead_letter_rounds", "dead_letter_actions"];
+    names_every_column(PAGE, &tables, &fresh.open().await).await;
+}
+
+/// The page has a section for each of the tables, with a row for each of its columns.
+pub(super) async fn names_every_column(page: &str, tables: &[&str], store: &Store) {
     let mut tx = store.begin().await.expect("begin");
-    for table in ["dead_letters", "dead_letter_actions"] {
+    for table in tables.iter().copied() {
         let columns: Vec<String> = match tx.connection() {
             super::super::Connection::Sqlite(transaction) => {
                 sqlx::query_scalar("SELECT name FROM pragma_table_info($1)")
@@ -427,7 +537,7 @@ async fn the_page_names_every_column(fresh: Fresh) {
         }
         .expect("the columns");
         assert!(!columns.is_empty(), "{table} has no columns");
-        let (_, section) = PAGE
+        let (_, section) = page
             .split_once(&format!("### `{table}`\n"))
             .expect("the table has a section");
         let section = section.split("\n#").next().expect("it has text");

@@ -4,6 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::rounds;
 use super::trail::{self, Act};
 use super::{now_text, unreadable_headers, without_nul};
 use crate::execute;
@@ -209,6 +210,9 @@ pub(crate) async fn insert(tx: &mut Tx, burial: &Burial) -> Result<(), StoreErro
     } = burial;
     let headers = serde_json::to_string(&letter.headers).map_err(unreadable_headers)?;
     let history = write_history(&letter.history)?;
+    if letter.replay_of.is_some() {
+        rounds::keep(tx, id).await?;
+    }
     execute!(
         tx,
         INSERT,

@@ -11,6 +11,7 @@ mod groups;
 mod letter;
 mod purge;
 mod replay;
+mod rounds;
 mod row;
 mod trail;
 
@@ -28,6 +29,7 @@ pub use letter::{Letter, Reason};
 pub use purge::purge;
 pub use replay::{Replay, replay};
 pub(crate) use replay::{replay_ended_elsewhere, replay_refused, replayed, replayed_key, resent};
+pub use rounds::{MAX_ROUNDS, Round, rounds};
 pub use row::{DeadLetter, find};
 pub use trail::{Action, trail};
 

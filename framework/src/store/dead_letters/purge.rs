@@ -6,9 +6,14 @@ use super::time_text;
 use crate::execute;
 use crate::store::{Store, StoreError};
 
-/// Both statements choose the same rows: nothing that is settled changes any more.
+/// All three statements choose the same rows: nothing that is settled changes any more.
 const PURGE_TRAILS: &str = "\
 DELETE FROM dead_letter_actions WHERE letter_id IN (
+    SELECT id FROM dead_letters WHERE state IN ('replayed', 'discarded') AND settled_at < $1
+    ORDER BY settled_at, id LIMIT $2)";
+
+const PURGE_ROUNDS: &str = "\
+DELETE FROM dead_letter_rounds WHERE letter_id IN (
     SELECT id FROM dead_letters WHERE state IN ('replayed', 'discarded') AND settled_at < $1
     ORDER BY settled_at, id LIMIT $2)";
 
@@ -26,6 +31,7 @@ pub async fn purge(store: &Store, settled_before: SystemTime, limit: u32) -> Res
     let before = time_text(settled_before);
     let mut tx = store.begin().await?;
     execute!(tx, PURGE_TRAILS, &before, i64::from(limit))?;
+    execute!(tx, PURGE_ROUNDS, &before, i64::from(limit))?;
     let letters = execute!(tx, PURGE, &before, i64::from(limit))?;
     tx.commit().await?;
     Ok(letters)

@@ -42,6 +42,11 @@ impl Ending {
             burial: None,
         }
     }
+
+    /// Whether it publishes in order.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.outbox.iter().any(|row| row.ordered_by.is_some())
+    }
 }
 
 /// What became of outbox rows, by their ids.

@@ -6,7 +6,7 @@ use postroom::Store;
 use postroom::store::dead_letters;
 
 use super::DlqError;
-use super::letter::with_trail;
+use super::letter::with_story;
 use super::select::FilterArgs;
 
 /// Letters in memory at a time; each may be as large as a message can be, some 1 MiB.
@@ -34,7 +34,8 @@ pub(super) async fn run(store: &Store, args: &Args, out: &mut impl Write) -> Res
         let mut lines = Vec::with_capacity(page.len());
         for letter in &page {
             let trail = dead_letters::trail(&mut tx, &letter.id).await?;
-            lines.push(with_trail(letter, &trail));
+            let rounds = dead_letters::rounds(&mut tx, &letter.id).await?;
+            lines.push(with_story(letter, &rounds, &trail));
         }
         tx.rollback().await?;
         let Some(last) = page.last() else { return Ok(()) };

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use base64::Engine;
 use postroom::Store;
-use postroom::store::dead_letters::{self, Action, DeadLetter};
+use postroom::store::dead_letters::{self, Action, DeadLetter, Round};
 use serde_json::{Value, json};
 
 use super::{DlqError, printable};
@@ -30,12 +30,26 @@ pub(super) async fn show(store: &Store, args: &Args, out: &mut impl Write) -> Re
         out.write_all(&letter.payload)?;
         return Ok(());
     }
+    let rounds = dead_letters::rounds(&mut tx, &args.id).await?;
     let trail = dead_letters::trail(&mut tx, &args.id).await?;
     if args.json {
-        writeln!(out, "{}", with_trail(&letter, &trail))?;
+        writeln!(out, "{}", with_story(&letter, &rounds, &trail))?;
         return Ok(());
     }
     facts(&letter, out)?;
+    for round in &rounds {
+        write!(
+            out,
+            "\nround {}, died at {}, {}",
+            round.round,
+            round.died_at,
+            printable(&round.reason)
+        )?;
+        attempts(&round.history, out)?;
+    }
+    if !rounds.is_empty() {
+        write!(out, "\nthe last round")?;
+    }
     attempts(&letter.history, out)?;
     acts(&trail, out)?;
     headers(&letter, out)?;
@@ -156,8 +170,14 @@ pub(super) fn as_json(letter: &DeadLetter) -> Value {
     object
 }
 
-pub(super) fn with_trail(letter: &DeadLetter, trail: &[Action]) -> Value {
+/// The row with its earlier rounds and its trail.
+pub(super) fn with_story(letter: &DeadLetter, rounds: &[Round], trail: &[Action]) -> Value {
     let mut object = as_json(letter);
+    let mut earlier = json!(rounds);
+    for (object, round) in earlier.as_array_mut().into_iter().flatten().zip(rounds) {
+        object["history"] = serde_json::from_str(&round.history).unwrap_or(Value::Null);
+    }
+    object["rounds"] = earlier;
     object["trail"] = json!(trail);
     object
 }
