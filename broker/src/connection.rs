@@ -6,15 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
 use crate::protocol::{ClientError, ClientOp, ParseLimits, parse};
-use crate::router::{Client, Router, Wakes};
+use crate::router::{Client, Wakes};
 use crate::session::Session;
 
 /// An idle connection should cost little; a busy one reads this much at once.
@@ -26,25 +24,31 @@ const SLICES_MAX: usize = 64;
 const CONGESTION_PAUSE: Duration = Duration::from_millis(10);
 /// What a closing connection still has queued is written if the peer takes it within this time.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// A connection that has not ended by itself this long after a shutdown is dropped, in the middle of a handshake say.
+pub const END_PATIENCE: Duration = Duration::from_secs(3);
 /// After a fatal error unread input would turn our close into a reset that destroys the error text on its way.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// Serves one client until it leaves, errs or `shutdown` is called; why it ended.
-pub async fn serve(
-    stream: TcpStream,
+/// Serves one client until it leaves, errs or `shutdown` is called; why it ended. `greeted`: it has had its INFO.
+pub async fn serve<R, W>(
+    (input, output): (R, W),
     client: Arc<Client>,
     session: Session,
-    router: Router,
-    limits: Limits,
+    greeted: bool,
+    limits: Arc<Limits>,
     shutdown: CancellationToken,
-) -> ClientError {
-    let (input, output) = stream.into_split();
+) -> ClientError
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
     let write_ended = CancellationToken::new();
     let mut writer = tokio::spawn({
         let (client, ended) = (Arc::clone(&client), write_ended.clone().drop_guard());
+        let deadline = limits.write_deadline;
         async move {
             let _ended = ended;
-            write_loop(output, &client, limits.write_deadline).await
+            write_loop(output, &client, deadline).await
         }
     });
     let mut reader = Reader {
@@ -55,11 +59,11 @@ pub async fn serve(
         read_size: READ_MIN,
     };
     let reason = tokio::select! {
-        reason = reader.run() => reason,
+        reason = reader.run(greeted) => reason,
         () = write_ended.cancelled() => ClientError::SlowConsumer,
         () = shutdown.cancelled() => ClientError::ServerShutdown,
     };
-    router.disconnect(&client);
+    reader.session.leave(reason);
     client.outbox.close(reason);
     let flushed = timeout(FLUSH_PATIENCE, &mut writer).await;
     writer.abort();
@@ -71,29 +75,32 @@ pub async fn serve(
     closed_for
 }
 
-struct Reader {
-    input: OwnedReadHalf,
+struct Reader<R> {
+    input: R,
     client: Arc<Client>,
     session: Session,
-    limits: Limits,
+    limits: Arc<Limits>,
     read_size: usize,
 }
 
-impl Reader {
+impl<R: AsyncRead + Send + Unpin> Reader<R> {
     /// Reads and applies operations; ends with the reason to close.
-    async fn run(&mut self) -> ClientError {
+    async fn run(&mut self, greeted: bool) -> ClientError {
         let mut buffer = BytesMut::new();
         let mut wakes = Wakes::default();
-        self.session.greet(&mut wakes);
-        wakes.flush();
+        if !greeted {
+            self.session.greet(&mut wakes);
+            wakes.flush();
+        }
         loop {
             let wake_at = self.session.wake_at();
             let outcome = tokio::select! {
-                read = self.fill(&mut buffer) => match read {
-                    Ok(0) | Err(_) => return ClientError::Malformed,
-                    Ok(_) => self.apply_all(&mut buffer, &mut wakes),
+                read = fill(&mut self.input, &mut self.read_size, &mut buffer) => match read {
+                    Ok(0) | Err(_) => return ClientError::ClientClosed,
+                    Ok(_) => self.apply_all(&mut buffer, &mut wakes).await,
                 },
                 () = sleep_until(wake_at) => self.session.on_timer(Instant::now(), &mut wakes),
+                () = self.client.recheck.notified() => self.session.recheck(&mut wakes).await,
             };
             if let Err(error) = outcome {
                 self.session.tell_error(error, &mut wakes);
@@ -104,19 +111,8 @@ impl Reader {
         }
     }
 
-    async fn fill(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        buffer.reserve(self.read_size);
-        let count = self.input.read_buf(buffer).await?;
-        if count >= self.read_size {
-            self.read_size = (self.read_size * 2).min(READ_MAX);
-        } else if count < self.read_size / 4 {
-            self.read_size = (self.read_size / 2).max(READ_MIN);
-        }
-        Ok(count)
-    }
-
     /// Applies every whole operation; what is left of the last one stays in `buffer`.
-    fn apply_all(&mut self, buffer: &mut BytesMut, wakes: &mut Wakes) -> Result<(), ClientError> {
+    async fn apply_all(&mut self, buffer: &mut BytesMut, wakes: &mut Wakes) -> Result<(), ClientError> {
         if self.parse(buffer)?.is_none() {
             return Ok(());
         }
@@ -124,11 +120,24 @@ impl Reader {
         let chunk = buffer.split().freeze();
         let mut at = 0;
         while let Some((op, len)) = self.parse(&chunk[at..])? {
-            self.session.apply(&op, &chunk, wakes)?;
+            match op {
+                ClientOp::Connect(json) => self.connect(json, wakes).await?,
+                op => self.session.apply(&op, &chunk, wakes)?,
+            }
             at += len;
         }
         buffer.extend_from_slice(&chunk[at..]);
         Ok(())
+    }
+
+    /// Who takes long to be checked, because it guesses, still has no more time than others.
+    async fn connect(&mut self, json: &[u8], wakes: &mut Wakes) -> Result<(), ClientError> {
+        wakes.flush();
+        if self.session.is_authenticated() {
+            return self.session.connect(json, wakes).await;
+        }
+        let checked = timeout(self.limits.auth_timeout, self.session.connect(json, wakes)).await;
+        checked.unwrap_or(Err(ClientError::AuthTimeout))
     }
 
     /// A peer without credentials gets no payload buffered: its limit is 0, and any breach is an auth violation.
@@ -165,8 +174,27 @@ impl Reader {
     }
 }
 
+async fn fill(
+    input: &mut (impl AsyncRead + Unpin),
+    read_size: &mut usize,
+    buffer: &mut BytesMut,
+) -> io::Result<usize> {
+    buffer.reserve(*read_size);
+    let count = input.read_buf(buffer).await?;
+    if count >= *read_size {
+        *read_size = (*read_size * 2).min(READ_MAX);
+    } else if count < *read_size / 4 {
+        *read_size = (*read_size / 2).max(READ_MIN);
+    }
+    Ok(count)
+}
+
 /// Writes what is queued until the outbox closes; the reason it was closed for.
-async fn write_loop(mut output: OwnedWriteHalf, client: &Client, deadline: Duration) -> Option<ClientError> {
+async fn write_loop(
+    mut output: impl AsyncWrite + Send + Unpin,
+    client: &Client,
+    deadline: Duration,
+) -> Option<ClientError> {
     loop {
         let batch = client.outbox.next_batch().await;
         let written = tokio::select! {
@@ -197,7 +225,7 @@ async fn write_loop(mut output: OwnedWriteHalf, client: &Client, deadline: Durat
 
 /// Each single write may take as long as `deadline`.
 async fn write_all(
-    output: &mut OwnedWriteHalf,
+    output: &mut (impl AsyncWrite + Unpin),
     mut chunks: VecDeque<Bytes>,
     deadline: Duration,
 ) -> io::Result<()> {
@@ -221,5 +249,6 @@ async fn write_all(
             chunks.pop_front();
         }
     }
-    Ok(())
+    // Nothing to do for a plain socket; TLS and WebSocket hold back what fits no frame yet.
+    timeout(deadline, output.flush()).await?
 }

@@ -31,6 +31,10 @@ mod session;
 mod store;
 mod subject;
 
-pub use config::{Auth, Config, Limits, SyncPolicy};
+pub use config::{
+    Account, AccountLimits, Auth, Config, ConfigError, ConfigFile, Credentials, GLOBAL_ACCOUNT,
+    HandshakeFirst, Limits, Permissions, Problem, Responses, Rule, SYSTEM_ACCOUNT, Secret, SyncPolicy, Tls,
+    Unsupported, User, WebSocket,
+};
 pub use protocol::info::VERSION;
-pub use server::{Broker, StartError};
+pub use server::{Broker, ReloadError, StartError, TlsError};

@@ -152,10 +152,7 @@ async fn files_are_for_the_owner_only_and_names_are_no_paths() {
 
 #[tokio::test]
 async fn credentials() {
-    let auth = Auth::User {
-        user: "ann".into(),
-        password: "s3cret".into(),
-    };
+    let auth = Auth::user("ann", "s3cret");
     let limits = Limits {
         auth_timeout: Duration::from_millis(200),
         ..Limits::default()
@@ -368,7 +365,9 @@ fn the_binary_and_its_flags() {
     assert_eq!(unknown.status.code(), Some(2));
     let told = String::from_utf8_lossy(&unknown.stderr);
     assert!(told.contains("--bogus") && told.contains("Usage:"), "{told}");
-    assert_eq!(run(&["-c", "x.conf"]).status.code(), Some(2));
+    let missing = run(&["-c", "x.conf"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("can not read x.conf"));
     let version = run(&["-v"]);
     assert!(String::from_utf8_lossy(&version.stdout).starts_with("nats-server: v2."));
 

@@ -34,7 +34,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::config::SyncPolicy;
+use crate::config::{AccountLimits, SyncPolicy};
 use crate::router::{Message, Router};
 use crate::store::StoreError;
 use crate::subject::tokens;
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     around: Surroundings,
     registry: RwLock<Registry>,
     generation: AtomicU64,
+    /// What the account may keep.
+    limits: AccountLimits,
     api: Arc<Inbox<api::Call>>,
     api_calls: AtomicU64,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -113,6 +115,7 @@ impl JetStream {
         sync: SyncPolicy,
         router: Router,
         server_name: &str,
+        limits: AccountLimits,
     ) -> Result<JetStream, OpenError> {
         let lock = registry::claim(root)?;
         let calls = Arc::new(Inbox::default());
@@ -128,6 +131,7 @@ impl JetStream {
             },
             registry: RwLock::default(),
             generation: AtomicU64::new(0),
+            limits,
             api: calls,
             api_calls: AtomicU64::new(0),
             threads: Mutex::default(),

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 
+use crate::jetstream::JetStream;
 use crate::server::Shared;
 
 #[derive(Serialize)]
@@ -18,7 +19,8 @@ pub struct Healthz {
 
 /// 503 as soon as one stream takes no more writes.
 pub async fn page(State(server): State<Arc<Shared>>) -> (StatusCode, Json<Healthz>) {
-    let streams = server.jetstream.iter().flat_map(|jetstream| jetstream.streams());
+    let jetstreams = server.jetstreams();
+    let streams = jetstreams.iter().flat_map(JetStream::streams);
     let broken: Vec<String> = streams
         .filter(|stream| stream.snapshot().is_poisoned)
         .map(|stream| stream.name().to_owned())

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::jetstream::JetStream;
 use crate::server::Shared;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 pub struct Detail {
-    #[serde(default)]
     streams: bool,
-    #[serde(default)]
     accounts: bool,
+    consumers: bool,
 }
 
 #[derive(Serialize, Default)]
@@ -45,8 +45,8 @@ struct Api {
 
 #[derive(Serialize)]
 struct Account {
-    name: &'static str,
-    id: &'static str,
+    name: String,
+    id: String,
     stream_detail: Vec<Stream>,
 }
 
@@ -66,43 +66,41 @@ struct StreamState {
 }
 
 pub async fn page(State(server): State<Arc<Shared>>, Query(detail): Query<Detail>) -> Json<Jsz> {
-    let mut jsz = match &server.jetstream {
-        Some(jetstream) => overview(jetstream),
-        None => Jsz {
-            disabled: true,
-            ..Jsz::default()
-        },
-    };
-    jsz.server_id = Some(server.server_id.clone());
-    jsz.now = Some(super::time(SystemTime::now()));
-    if let Some(jetstream) = server
-        .jetstream
-        .as_ref()
-        .filter(|_| detail.streams || detail.accounts)
-    {
-        let stream_detail = if detail.streams {
-            streams(jetstream)
-        } else {
-            Vec::new()
-        };
-        jsz.account_details = vec![Account {
-            name: "$G",
-            id: "$G",
-            stream_detail,
-        }];
-    }
-    Json(jsz)
+    Json(jsz(&server, &detail))
 }
 
-/// The sums over all streams.
-pub fn overview(jetstream: &JetStream) -> Jsz {
-    let snapshots: Vec<_> = jetstream
-        .streams()
-        .iter()
-        .map(|stream| stream.snapshot())
-        .collect();
+pub fn jsz(server: &Shared, detail: &Detail) -> Jsz {
+    let mut jsz = overview(&server.jetstreams());
+    jsz.disabled = server.jetstreams().is_empty();
+    jsz.server_id = Some(server.server_id.clone());
+    jsz.now = Some(super::time(SystemTime::now()));
+    if detail.streams || detail.accounts || detail.consumers {
+        for account in server.accounts() {
+            let Some(jetstream) = &account.jetstream else {
+                continue;
+            };
+            let wanted = detail.streams || detail.consumers;
+            let stream_detail = if wanted { streams(jetstream) } else { Vec::new() };
+            let (name, id) = (account.name.clone(), account.name.clone());
+            jsz.account_details.push(Account {
+                name,
+                id,
+                stream_detail,
+            });
+        }
+    }
+    jsz
+}
+
+/// The sums over all streams of all accounts.
+pub fn overview(jetstreams: &[JetStream]) -> Jsz {
+    let streams: Vec<_> = jetstreams.iter().flat_map(JetStream::streams).collect();
+    let snapshots: Vec<_> = streams.iter().map(|stream| stream.snapshot()).collect();
+    let root = jetstreams
+        .first()
+        .map(|jetstream| jetstream.root().display().to_string());
     Jsz {
-        store_dir: jetstream.root().display().to_string(),
+        store_dir: root.unwrap_or_default(),
         memory: snapshots.iter().map(|stream| stream.memory_bytes()).sum(),
         storage: snapshots.iter().map(|stream| stream.storage_bytes()).sum(),
         streams: snapshots.len(),
@@ -110,7 +108,7 @@ pub fn overview(jetstream: &JetStream) -> Jsz {
         messages: snapshots.iter().map(|stream| stream.messages).sum(),
         bytes: snapshots.iter().map(|stream| stream.bytes).sum(),
         api: Api {
-            total: jetstream.api_calls(),
+            total: jetstreams.iter().map(JetStream::api_calls).sum(),
         },
         ..Jsz::default()
     }

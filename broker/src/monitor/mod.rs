@@ -3,6 +3,7 @@
 mod connz;
 mod healthz;
 mod jsz;
+mod system;
 mod varz;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::server::Shared;
+pub use system::answer_notices;
 
 pub async fn serve(listener: TcpListener, server: Arc<Shared>, shutdown: CancellationToken) {
     let pages = Router::new()

@@ -61,8 +61,9 @@ pub async fn page(State(server): State<Arc<Shared>>) -> Json<Varz> {
             .map(|client| figure(client).load(Ordering::Relaxed))
             .sum()
     };
+    let jetstreams = server.jetstreams();
     let now = SystemTime::now();
-    let limits = &server.limits;
+    let limits = server.limits();
     let up = now.duration_since(server.started).unwrap_or_default();
     Json(Varz {
         server_id: server.server_id.clone(),
@@ -85,15 +86,15 @@ pub async fn page(State(server): State<Arc<Shared>>) -> Json<Varz> {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         connections: clients.len(),
         total_connections: server.total_connections.load(Ordering::Relaxed),
-        subscriptions: server.router.subscription_count(),
+        subscriptions: server.subscription_count(),
         slow_consumers: server.slow_consumers.load(Ordering::Relaxed),
         in_msgs: sum(|client| &client.traffic.in_msgs),
         out_msgs: sum(|client| &client.traffic.out_msgs),
         in_bytes: sum(|client| &client.traffic.in_bytes),
         out_bytes: sum(|client| &client.traffic.out_bytes),
-        jetstream: server.jetstream.as_ref().map(|jetstream| JetStreamVarz {
-            config: overview(jetstream),
-            stats: overview(jetstream),
+        jetstream: (!jetstreams.is_empty()).then(|| JetStreamVarz {
+            config: overview(&jetstreams),
+            stats: overview(&jetstreams),
         }),
     })
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::ClientError;
 
 /// The options in force on a connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connect {
     pub verbose: bool,
     pub pedantic: bool,
@@ -16,9 +16,22 @@ pub struct Connect {
     pub user: Option<String>,
     pub pass: Option<String>,
     pub auth_token: Option<String>,
+    pub nkey: Option<String>,
+    pub sig: Option<String>,
+    pub jwt: Option<String>,
     pub name: Option<String>,
     pub lang: Option<String>,
     pub version: Option<String>,
+}
+
+impl std::fmt::Debug for Connect {
+    /// Without the credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connect")
+            .field("name", &self.name)
+            .field("lang", &self.lang)
+            .finish_non_exhaustive()
+    }
 }
 
 /// nats-server seeds these three with true before it reads the JSON.
@@ -34,6 +47,9 @@ impl Default for Connect {
             user: None,
             pass: None,
             auth_token: None,
+            nkey: None,
+            sig: None,
+            jwt: None,
             name: None,
             lang: None,
             version: None,
@@ -52,6 +68,9 @@ struct Given {
     user: Option<String>,
     pass: Option<String>,
     auth_token: Option<String>,
+    nkey: Option<String>,
+    sig: Option<String>,
+    jwt: Option<String>,
     name: Option<String>,
     lang: Option<String>,
     version: Option<String>,
@@ -70,6 +89,10 @@ impl Connect {
         set_some(&mut self.user, given.user);
         set_some(&mut self.pass, given.pass);
         set_some(&mut self.auth_token, given.auth_token);
+        set_some(&mut self.nkey, given.nkey);
+        set_some(&mut self.sig, given.sig);
+        // An empty one is none: clients of accounts without operators send it so.
+        set_some(&mut self.jwt, given.jwt.filter(|jwt| !jwt.is_empty()));
         set_some(&mut self.name, given.name);
         set_some(&mut self.lang, given.lang);
         set_some(&mut self.version, given.version);

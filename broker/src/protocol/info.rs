@@ -20,26 +20,39 @@ pub struct Info {
     pub headers: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub auth_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_verify: bool,
     pub max_payload: usize,
     #[serde(skip_serializing_if = "is_false")]
     pub jetstream: bool,
     pub client_id: u64,
     pub client_ip: String,
+    /// What a client with an nkey signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// The server is about to stop: go elsewhere.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ldm: bool,
     /// Set on the INFO that answers a client's first PING.
     #[serde(skip_serializing_if = "is_false")]
     pub connect_info: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub remote_account: Option<&'static str>,
+    pub remote_account: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub acc_is_sys: bool,
     #[serde(skip_serializing_if = "is_zero")]
     pub api_lvl: u32,
 }
 
 impl Info {
     /// The same server, told again to a client whose first PING came in.
-    pub fn after_first_ping(&self) -> Info {
+    pub fn after_first_ping(&self, account: &str, is_system: bool) -> Info {
         Info {
             connect_info: true,
-            remote_account: Some("$G"),
+            remote_account: Some(account.to_owned()),
+            acc_is_sys: is_system,
             ..self.clone()
         }
     }

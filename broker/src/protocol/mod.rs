@@ -10,7 +10,7 @@ pub mod parse;
 pub mod write;
 
 pub use connect::Connect;
-pub use error::ClientError;
+pub use error::{ClientError, Violation};
 pub use info::Info;
 pub use parse::{ParseLimits, parse};
 

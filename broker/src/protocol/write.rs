@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{ClientError, Info};
+use super::{ClientError, Info, Violation};
 
 pub const PING: &[u8] = b"PING\r\n";
 pub const PONG: &[u8] = b"PONG\r\n";
@@ -21,10 +21,18 @@ pub fn info(out: &mut BytesMut, info: &Info) {
 /// Nothing is written for an error that closes without a word.
 pub fn error(out: &mut BytesMut, error: ClientError) {
     if let Some(text) = error.wire_text() {
-        out.put_slice(b"-ERR '");
-        out.put_slice(text.as_bytes());
-        out.put_slice(b"'\r\n");
+        err_line(out, text);
     }
+}
+
+pub fn violation(out: &mut BytesMut, violation: Violation<'_>) {
+    err_line(out, &violation.wire_text());
+}
+
+fn err_line(out: &mut BytesMut, text: &str) {
+    out.put_slice(b"-ERR '");
+    out.put_slice(text.as_bytes());
+    out.put_slice(b"'\r\n");
 }
 
 /// The line before a message without headers; the payload and a line end follow.

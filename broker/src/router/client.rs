@@ -8,7 +8,10 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::outbox::Outbox;
+use tokio::sync::Notify;
+
+use super::outbox::{Outbox, Pending};
+use super::replies::Replies;
 use crate::subject::Filter;
 
 /// Counts connections from 1 over the life of the server.
@@ -25,6 +28,12 @@ pub struct Client {
     pub headers: AtomicBool,
     pub echo: AtomicBool,
     pub traffic: Traffic,
+    /// Requests that it may answer although it may publish nothing else.
+    pub replies: Replies,
+    /// Does it understand INFO at any time?
+    pub takes_infos: AtomicBool,
+    /// Told when users or permissions may have changed.
+    pub recheck: Notify,
     identity: Mutex<Identity>,
     subscriptions: Mutex<HashMap<Bytes, Arc<Subscription>>>,
 }
@@ -38,12 +47,30 @@ pub struct Traffic {
     pub out_bytes: AtomicU64,
 }
 
+impl Traffic {
+    /// Adds another's counts.
+    pub fn add(&self, other: &Traffic) {
+        let pairs = [
+            (&self.in_msgs, &other.in_msgs),
+            (&self.in_bytes, &other.in_bytes),
+            (&self.out_msgs, &other.out_msgs),
+            (&self.out_bytes, &other.out_bytes),
+        ];
+        for (sum, count) in pairs {
+            sum.fetch_add(count.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}
+
 /// What CONNECT told, for monitoring.
 #[derive(Debug, Default, Clone)]
 pub struct Identity {
     pub name: Option<String>,
     pub lang: Option<String>,
     pub version: Option<String>,
+    /// Empty for whoever gave no credentials.
+    pub user: String,
+    pub account: String,
 }
 
 #[derive(Debug)]
@@ -52,21 +79,27 @@ pub struct Subscription {
     pub sid: Bytes,
     pub filter: Filter,
     pub queue: Option<Bytes>,
+    /// Subjects that the client may not receive though the filter matches them.
+    withheld: Mutex<Vec<Filter>>,
+    withholds: AtomicBool,
     delivered: AtomicU64,
     /// Deliveries after which the subscription ends; 0 is without end.
     max: AtomicU64,
 }
 
 impl Client {
-    pub fn new(id: ClientId, address: SocketAddr, max_pending: usize) -> Client {
+    pub fn new(id: ClientId, address: SocketAddr, max_pending: usize, all: Arc<Pending>) -> Client {
         Client {
             id,
             address,
             started: SystemTime::now(),
-            outbox: Outbox::new(max_pending),
+            outbox: Outbox::new(max_pending, all),
             headers: AtomicBool::new(false),
             echo: AtomicBool::new(true),
             traffic: Traffic::default(),
+            replies: Replies::default(),
+            takes_infos: AtomicBool::new(false),
+            recheck: Notify::new(),
             identity: Mutex::default(),
             subscriptions: Mutex::default(),
         }
@@ -74,6 +107,10 @@ impl Client {
 
     pub fn subscription_count(&self) -> usize {
         self.lock().len()
+    }
+
+    pub fn subscriptions(&self) -> Vec<Arc<Subscription>> {
+        self.lock().values().cloned().collect()
     }
 
     pub fn subscription(&self, sid: &[u8]) -> Option<Arc<Subscription>> {
@@ -123,9 +160,23 @@ impl Subscription {
             sid,
             filter,
             queue,
+            withheld: Mutex::default(),
+            withholds: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
             max: AtomicU64::new(0),
         }
+    }
+
+    /// Withholds what these filters match from now on.
+    pub fn withhold(&self, filters: Vec<Filter>) {
+        self.withholds.store(!filters.is_empty(), Ordering::Release);
+        *self.withheld.lock().unwrap_or_else(PoisonError::into_inner) = filters;
+    }
+
+    pub(super) fn withholds(&self, subject: &[u8]) -> bool {
+        let matches = |filters: &Vec<Filter>| filters.iter().any(|filter| filter.matches(subject));
+        self.withholds.load(Ordering::Acquire)
+            && matches(&self.withheld.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends the subscription after `max` deliveries in total. True when that many have already been made.

@@ -2,6 +2,7 @@
 
 mod client;
 mod outbox;
+mod replies;
 mod trie;
 mod watch;
 
@@ -10,8 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-pub use client::{Client, ClientId, Identity, Subscription};
-pub use outbox::Queued;
+pub use client::{Client, ClientId, Identity, Subscription, Traffic};
+pub use outbox::{Pending, Queued};
 pub use trie::Trie;
 pub use watch::Watch;
 
@@ -88,6 +89,11 @@ impl Router {
         self.0.generation.load(Ordering::Acquire)
     }
 
+    /// What may be received has changed: nothing that was cached is good any more.
+    pub fn invalidate(&self) {
+        self.0.generation.fetch_add(1, Ordering::Release);
+    }
+
     pub fn subscription_count(&self) -> usize {
         self.0
             .subscriptions
@@ -157,7 +163,11 @@ impl Router {
             .subscriptions
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        subscriptions.for_each_match(subject, |subscription| matches.add(subscription));
+        subscriptions.for_each_match(subject, |subscription| {
+            if !subscription.withholds(subject) {
+                matches.add(subscription);
+            }
+        });
     }
 
     /// Routes by `to`, which is usually but not always `message.subject`. The count of receivers reached.
@@ -232,6 +242,7 @@ pub fn send(client: &Client, sid: &[u8], message: &Message<'_>) -> Queued {
         let head = |out: &mut _| write::msg_line(out, subject, sid, reply, payload.len());
         client.outbox.queue(head, payload, backing)
     };
+    client.replies.note(reply);
     client.traffic.out_msgs.fetch_add(1, Ordering::Relaxed);
     client
         .traffic

@@ -3,7 +3,8 @@
 //! Small payloads are copied into one growing tail, so that hundreds of messages leave in one write; large ones are
 //! shared between all who receive them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
@@ -13,10 +14,49 @@ use crate::protocol::ClientError;
 /// From here on sharing a payload (two atomic counts and a separate I/O slice) is cheaper than copying it.
 const SHARED_PAYLOAD_MIN: usize = 16 * 1024;
 
+/// What waits for all clients together. Past the limit, those with more than the average are cut off as they get more.
+#[derive(Debug)]
+pub struct Pending {
+    bytes: AtomicUsize,
+    /// Clients that something waits for.
+    clients: AtomicUsize,
+    max: usize,
+}
+
+impl Pending {
+    pub fn new(max: usize) -> Pending {
+        Pending {
+            bytes: AtomicUsize::new(0),
+            clients: AtomicUsize::new(0),
+            max,
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// One client's share went from `before` to `after`; whether that is more than there is room for.
+    fn change(&self, before: usize, after: usize) -> bool {
+        match (before, after) {
+            (0, 1..) => self.clients.fetch_add(1, Ordering::Relaxed),
+            (1.., 0) => self.clients.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        let total = if after >= before {
+            self.bytes.fetch_add(after - before, Ordering::Relaxed) + (after - before)
+        } else {
+            self.bytes.fetch_sub(before - after, Ordering::Relaxed) - (before - after)
+        };
+        total > self.max && after >= total / self.clients.load(Ordering::Relaxed).max(1)
+    }
+}
+
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
     max_pending: usize,
+    all: Arc<Pending>,
     /// Told when there is something to write or the connection is to close.
     readable: Notify,
     /// Told when the writer has taken what was pending.
@@ -56,10 +96,11 @@ pub enum Queued {
 }
 
 impl Outbox {
-    pub fn new(max_pending: usize) -> Outbox {
+    pub fn new(max_pending: usize, all: Arc<Pending>) -> Outbox {
         Outbox {
             state: Mutex::default(),
             max_pending,
+            all,
             readable: Notify::new(),
             drained: Notify::new(),
             overflow: Notify::new(),
@@ -74,7 +115,7 @@ impl Outbox {
         if state.closing.is_some() {
             return Queued::Closed;
         }
-        let before = state.tail.len();
+        let (before, pending_before) = (state.tail.len(), state.pending);
         write_head(&mut state.tail);
         if body.len() >= SHARED_PAYLOAD_MIN {
             let head = state.tail.split().freeze();
@@ -88,7 +129,7 @@ impl Outbox {
             state.tail.extend_from_slice(b"\r\n");
             state.pending += state.tail.len() - before;
         }
-        self.after_queueing(state)
+        self.after_queueing(state, pending_before)
     }
 
     /// Queues whole protocol lines such as PONG, INFO or -ERR.
@@ -97,17 +138,20 @@ impl Outbox {
         if state.closing.is_some() {
             return Queued::Closed;
         }
-        let before = state.tail.len();
+        let (before, pending_before) = (state.tail.len(), state.pending);
         write(&mut state.tail);
         state.pending += state.tail.len() - before;
-        self.after_queueing(state)
+        self.after_queueing(state, pending_before)
     }
 
-    fn after_queueing(&self, mut state: MutexGuard<'_, State>) -> Queued {
-        if state.pending > self.max_pending {
+    fn after_queueing(&self, mut state: MutexGuard<'_, State>, pending_before: usize) -> Queued {
+        let is_over_all = self.all.change(pending_before, state.pending);
+        if state.pending > self.max_pending || is_over_all {
             state.closing = Some(ClientError::SlowConsumer);
-            state.sealed.clear();
-            state.tail.clear();
+            state.sealed = Vec::new();
+            state.tail = BytesMut::new();
+            self.all.change(state.pending, 0);
+            state.pending = 0;
             drop(state);
             self.overflow.notify_one();
             self.wake();
@@ -172,13 +216,23 @@ impl Outbox {
     /// The writer has handed `bytes` to the socket.
     pub fn written(&self, bytes: usize) {
         let mut state = self.lock();
-        state.pending = state.pending.saturating_sub(bytes);
+        let before = state.pending;
+        state.pending = before.saturating_sub(bytes);
+        self.all.change(before, state.pending);
         drop(state);
         self.drained.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Outbox {
+    /// What was never written waits no more.
+    fn drop(&mut self) {
+        let pending = self.lock().pending;
+        self.all.change(pending, 0);
     }
 }
 
@@ -206,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn small_messages_leave_in_one_chunk_and_large_ones_are_shared() {
-        let outbox = Outbox::new(1 << 20);
+        let outbox = Outbox::new(1 << 20, Arc::new(Pending::new(usize::MAX)));
         assert_eq!(queue(&outbox, b"a"), Queued::WakeOwed);
         assert_eq!(queue(&outbox, b"b"), Queued::AlreadyAwake);
         assert_eq!(
@@ -224,10 +278,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_consumer_is_cut_off() {
-        let outbox = Outbox::new(20);
+        let outbox = Outbox::new(20, Arc::new(Pending::new(usize::MAX)));
         assert_eq!(queue(&outbox, b"0123456789"), Queued::WakeOwed);
         assert_eq!(queue(&outbox, b"0123456789"), Queued::Closed);
         assert_eq!(outbox.next_batch().await.closing, Some(ClientError::SlowConsumer));
         assert_eq!(queue(&outbox, b""), Queued::Closed);
+    }
+
+    #[tokio::test]
+    async fn all_together_have_a_limit_and_the_slowest_goes_first() {
+        let all = Arc::new(Pending::new(100));
+        let [slow, quick] = [(); 2].map(|()| Outbox::new(1 << 20, Arc::clone(&all)));
+        // 8 bytes each besides the body.
+        assert_eq!(queue(&slow, &[b'x'; 72]), Queued::WakeOwed);
+        assert_eq!(queue(&quick, &[b'x'; 12]), Queued::WakeOwed, "exactly the limit");
+        assert_eq!(all.bytes(), 100);
+        assert_eq!(
+            queue(&quick, b""),
+            Queued::AlreadyAwake,
+            "one past it, but another one is to blame"
+        );
+        assert_eq!(queue(&slow, b""), Queued::Closed);
+        assert_eq!(all.bytes(), 28);
+        drop(quick);
+        assert_eq!(all.bytes(), 0);
     }
 }

@@ -1,38 +1,60 @@
 //! One client's side of the protocol: operations in, frames queued in outboxes. No sockets.
 
-mod auth;
+mod guesses;
 mod keepalive;
+mod notice;
+mod permissions;
+mod realm;
 mod routes;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
 
-use crate::config::{Auth, Limits};
-use crate::jetstream::{JetStream, StreamHandle};
-use crate::protocol::{ClientError, ClientOp, Connect, Info, Publish, headers, write};
-use crate::router::{self, Client, Identity, Matches, Message, Router, Subscription, Wakes};
-use crate::subject::Filter;
+use crate::config::Limits;
+use crate::jetstream::StreamHandle;
+use crate::protocol::{ClientError, ClientOp, Connect, Info, Publish, Violation, headers, write};
+use crate::router::{self, Client, Identity, Matches, Message, Wakes};
 
-pub use auth::is_required as auth_is_required;
+pub use guesses::Guesses;
 use keepalive::{Due, Keepalive};
+pub use notice::Notice;
+use notice::is_for_the_server;
+use realm::Shown;
+pub use realm::{Account, Login, Realm};
 use routes::Routes;
+
+/// Replies on these would be taken for something else: acknowledgements, and answers between servers.
+const RESERVED_REPLIES: [&[u8]; 4] = [b"$JS.ACK.", b"_R_.", b"_GR_.", b"$GNR."];
+
+/// What all sessions share: who is who, and whom they tell.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    pub realm: watch::Receiver<Arc<Realm>>,
+    pub guesses: Arc<Guesses>,
+    pub notices: mpsc::Sender<Notice>,
+}
 
 #[derive(Debug)]
 pub struct Session {
     client: Arc<Client>,
-    router: Router,
-    jetstream: Option<JetStream>,
+    gate: Gate,
     info: Info,
-    auth: Arc<Auth>,
+    /// The names in the client's TLS certificate.
+    certificate: Vec<String>,
     max_subscriptions: usize,
+    max_subject_tokens: usize,
     connect: Connect,
-    is_authenticated: bool,
+    login: Option<Arc<Login>>,
+    /// It has said CONNECT; until then it is nobody in particular.
+    has_connected: bool,
     has_pinged: bool,
     keepalive: Keepalive,
-    routes: Routes,
+    routes: Option<Routes>,
     /// A stream that has more waiting than it should, noted for [`Session::take_congested_stream`].
     congested_stream: Option<StreamHandle>,
 }
@@ -40,15 +62,15 @@ pub struct Session {
 impl Session {
     pub fn new(
         client: Arc<Client>,
-        router: Router,
-        jetstream: Option<JetStream>,
+        gate: Gate,
         info: Info,
-        auth: Arc<Auth>,
+        certificate: Vec<String>,
         limits: &Limits,
     ) -> Session {
-        let auth_timeout = auth::is_required(&auth).then_some(limits.auth_timeout);
+        let login = gate.realm.borrow().nobody().cloned();
+        let auth_timeout = login.is_none().then_some(limits.auth_timeout);
         Session {
-            routes: Routes::new(router.clone(), jetstream.clone()),
+            routes: login.clone().map(Routes::new),
             keepalive: Keepalive::new(
                 Instant::now(),
                 limits.ping_interval,
@@ -56,15 +78,16 @@ impl Session {
                 auth_timeout,
             ),
             max_subscriptions: limits.max_subscriptions,
-            is_authenticated: auth_timeout.is_none(),
+            max_subject_tokens: limits.max_subject_tokens,
+            has_connected: false,
             has_pinged: false,
             connect: Connect::default(),
             congested_stream: None,
             client,
-            router,
-            jetstream,
+            gate,
             info,
-            auth,
+            certificate,
+            login,
         }
     }
 
@@ -74,7 +97,7 @@ impl Session {
     }
 
     pub fn is_authenticated(&self) -> bool {
-        self.is_authenticated
+        self.login.is_some()
     }
 
     pub fn take_congested_stream(&mut self) -> Option<StreamHandle> {
@@ -92,93 +115,135 @@ impl Session {
         Ok(())
     }
 
-    /// Carries out one operation that was parsed from `chunk`. An error ends the connection.
-    pub fn apply(&mut self, op: &ClientOp<'_>, chunk: &Bytes, wakes: &mut Wakes) -> Result<(), ClientError> {
-        if !self.is_authenticated && !matches!(op, ClientOp::Connect(_)) {
-            return Err(ClientError::Authorization);
+    /// Ends every subscription. The last thing that happens in a session.
+    pub fn leave(&self, reason: ClientError) {
+        let Some(login) = &self.login else {
+            return;
+        };
+        login.account.router.disconnect(&self.client);
+        if self.has_connected {
+            let (client, login) = (Arc::clone(&self.client), Arc::clone(login));
+            self.notify(Notice::Disconnected {
+                client,
+                login,
+                reason,
+            });
         }
+    }
+
+    /// Carries out one operation that was parsed from `chunk`. An error ends the connection.
+    ///
+    /// CONNECT is not among them: see [`Session::connect`].
+    pub fn apply(&mut self, op: &ClientOp<'_>, chunk: &Bytes, wakes: &mut Wakes) -> Result<(), ClientError> {
+        let Some(login) = self.login.clone() else {
+            return Err(ClientError::Authorization);
+        };
         match *op {
-            ClientOp::Pub(publish) => self.publish(&publish, chunk, wakes),
-            ClientOp::Sub { subject, queue, sid } => self.subscribe(subject, queue, sid, wakes),
+            ClientOp::Pub(publish) => self.publish(&login, &publish, chunk, wakes),
+            ClientOp::Sub { subject, queue, sid } => self.subscribe(&login, subject, queue, sid, wakes),
             ClientOp::Unsub { sid, max } => {
-                self.unsubscribe(sid, max, wakes);
+                self.unsubscribe(&login, sid, max, wakes);
                 Ok(())
             }
             ClientOp::Ping => {
-                self.pong(wakes);
+                self.pong(&login, wakes);
                 Ok(())
             }
             ClientOp::Pong => {
                 self.keepalive.on_pong();
                 Ok(())
             }
-            ClientOp::Connect(json) => self.connect(json, wakes),
+            ClientOp::Connect(_) => Ok(()),
         }
     }
 
-    fn connect(&mut self, json: &[u8], wakes: &mut Wakes) -> Result<(), ClientError> {
+    /// Checks who the client is, which may take a while: passwords are hashed, and guesses are slowed.
+    pub async fn connect(&mut self, json: &[u8], wakes: &mut Wakes) -> Result<(), ClientError> {
         self.connect.update(json)?;
-        if !auth::accepts(&self.auth, &self.connect) {
-            return Err(ClientError::Authorization);
+        let address = self.client.address.ip();
+        let user = self
+            .connect
+            .user
+            .clone()
+            .or_else(|| self.connect.nkey.clone())
+            .unwrap_or_default();
+        let must_log_in = self.gate.realm.borrow().is_auth_required();
+        if must_log_in {
+            sleep(self.gate.guesses.wait(address, &user, std::time::Instant::now())).await;
         }
-        self.is_authenticated = true;
+        let Some(login) = self.log_in().await else {
+            self.gate
+                .guesses
+                .failed(address, &user, std::time::Instant::now());
+            tracing::warn!(cid = self.client.id.0, %address, "authentication error");
+            return Err(ClientError::Authorization);
+        };
+        if must_log_in {
+            self.gate.guesses.succeeded(address, &user);
+        }
+        self.enter(login);
+        self.confirm(wakes);
+        Ok(())
+    }
+
+    async fn log_in(&self) -> Option<Arc<Login>> {
+        let realm = Arc::clone(&self.gate.realm.borrow());
+        let shown = Shown {
+            connect: &self.connect,
+            nonce: self.info.nonce.as_deref(),
+            certificate: &self.certificate,
+        };
+        realm.log_in(shown).await
+    }
+
+    fn enter(&mut self, login: Arc<Login>) {
+        if let Some(before) = self
+            .login
+            .as_ref()
+            .filter(|before| !Arc::ptr_eq(&before.account, &login.account))
+        {
+            before.account.router.disconnect(&self.client);
+        }
         self.keepalive.on_authenticated();
         self.client.headers.store(self.connect.headers, Ordering::Relaxed);
         self.client.echo.store(self.connect.echo, Ordering::Relaxed);
+        self.client
+            .takes_infos
+            .store(self.connect.protocol >= 1, Ordering::Relaxed);
+        self.client.replies.follow(login.permissions.responses);
         self.client.identify(Identity {
             name: self.connect.name.clone(),
             lang: self.connect.lang.clone(),
             version: self.connect.version.clone(),
+            user: login.user.clone(),
+            account: login.account.name.clone(),
         });
-        self.confirm(wakes);
-        Ok(())
+        self.routes = Some(Routes::new(Arc::clone(&login)));
+        if !std::mem::replace(&mut self.has_connected, true) {
+            let (client, login) = (Arc::clone(&self.client), Arc::clone(&login));
+            self.notify(Notice::Connected { client, login });
+        }
+        self.login = Some(login);
     }
 
     /// The first PING shows that CONNECT is through; a client of protocol 1 is then told who it is.
-    fn pong(&mut self, wakes: &mut Wakes) {
+    fn pong(&mut self, login: &Login, wakes: &mut Wakes) {
         self.tell(wakes, |out| out.extend_from_slice(write::PONG));
         if !std::mem::replace(&mut self.has_pinged, true) && self.connect.protocol >= 1 {
-            let info = self.info.after_first_ping();
+            let info = self
+                .info
+                .after_first_ping(&login.account.name, login.account.is_system);
             self.tell(wakes, |out| write::info(out, &info));
         }
     }
 
-    fn subscribe(
+    fn publish(
         &mut self,
-        subject: &[u8],
-        queue: Option<&[u8]>,
-        sid: &[u8],
+        login: &Arc<Login>,
+        given: &Publish<'_>,
+        chunk: &Bytes,
         wakes: &mut Wakes,
     ) -> Result<(), ClientError> {
-        let Some(filter) = Filter::parse(subject) else {
-            return self.refuse(ClientError::InvalidSubject, wakes);
-        };
-        // A sid in use keeps its first subscription; nats-server ignores the second one.
-        if self.client.subscription(sid).is_none() {
-            if self.max_subscriptions > 0 && self.client.subscription_count() >= self.max_subscriptions {
-                return self.refuse(ClientError::MaxSubscriptions, wakes);
-            }
-            let sid = Bytes::copy_from_slice(sid);
-            let queue = queue.map(Bytes::copy_from_slice);
-            self.router
-                .subscribe(Subscription::new(Arc::clone(&self.client), sid, filter, queue));
-        }
-        self.confirm(wakes);
-        Ok(())
-    }
-
-    fn unsubscribe(&mut self, sid: &[u8], max: Option<u64>, wakes: &mut Wakes) {
-        let is_over = match (max, self.client.subscription(sid)) {
-            (Some(max), Some(subscription)) => subscription.limit(max),
-            _ => true,
-        };
-        if is_over {
-            self.router.unsubscribe(&self.client, sid);
-        }
-        self.confirm(wakes);
-    }
-
-    fn publish(&mut self, given: &Publish<'_>, chunk: &Bytes, wakes: &mut Wakes) -> Result<(), ClientError> {
         if given.is_hpub && !self.connect.headers {
             return Err(ClientError::Malformed);
         }
@@ -193,9 +258,17 @@ impl Session {
         traffic.in_msgs.fetch_add(1, Ordering::Relaxed);
         traffic.in_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
 
-        let route = self.routes.find(subject);
+        let Some(route) = self.routes.as_mut().map(|routes| routes.find(subject)) else {
+            return Err(ClientError::Authorization);
+        };
         if !route.is_literal && self.connect.pedantic {
             return self.refuse(ClientError::InvalidPublishSubject, wakes);
+        }
+        if !route.may_publish && !self.client.replies.take(subject) {
+            return self.deny(Violation::Publish(subject), wakes);
+        }
+        if RESERVED_REPLIES.iter().any(|prefix| reply.starts_with(prefix)) {
+            return self.deny(Violation::Reply(reply), wakes);
         }
         let message = Message {
             subject,
@@ -204,28 +277,45 @@ impl Session {
             body,
             backing: chunk,
         };
-        let reached = self
-            .router
-            .deliver(&route.matches, &message, Some(&self.client), wakes);
+        let router = &login.account.router;
+        let reached = router.deliver(&route.matches, &message, Some(&self.client), wakes);
         let mut taken = false;
-        if let Some(jetstream) = &self.jetstream {
+        if let Some(jetstream) = &login.account.jetstream {
             let accepted = jetstream.offer(&route.ingress, &message);
             taken = accepted.is_taken;
             if accepted.congested.is_some() {
                 self.congested_stream = accepted.congested;
             }
         }
+        if is_for_the_server(subject, &login.account) {
+            taken |= self.ask_the_server(login, &message);
+        }
         self.confirm(wakes);
         if reached == 0 && !taken && !reply.is_empty() && self.connect.no_responders {
-            self.tell_no_responders(subject, reply, wakes);
+            self.tell_no_responders(login, subject, reply, wakes);
         }
         Ok(())
     }
 
+    fn ask_the_server(&self, login: &Arc<Login>, message: &Message<'_>) -> bool {
+        self.notify(Notice::Request {
+            subject: Bytes::copy_from_slice(message.subject),
+            reply: Bytes::copy_from_slice(message.reply),
+            body: Bytes::copy_from_slice(&message.body[message.header_len..]),
+            client: Arc::clone(&self.client),
+            login: Arc::clone(login),
+        })
+    }
+
+    /// Dropped when too many wait already: whoever floods the server with questions gets no answers.
+    fn notify(&self, notice: Notice) -> bool {
+        self.gate.notices.try_send(notice).is_ok()
+    }
+
     /// Told on the publisher's own subscription to the reply subject, and only if it has one.
-    fn tell_no_responders(&self, subject: &[u8], reply: &[u8], wakes: &mut Wakes) {
+    fn tell_no_responders(&self, login: &Login, subject: &[u8], reply: &[u8], wakes: &mut Wakes) {
         let mut listeners = Matches::default();
-        self.router.collect(reply, &mut listeners);
+        login.account.router.collect(reply, &mut listeners);
         let Some(own) = listeners.of_client(self.client.id) else {
             return;
         };
@@ -243,6 +333,12 @@ impl Session {
     /// An error that the connection survives.
     fn refuse(&self, error: ClientError, wakes: &mut Wakes) -> Result<(), ClientError> {
         self.tell_error(error, wakes);
+        Ok(())
+    }
+
+    fn deny(&self, violation: Violation<'_>, wakes: &mut Wakes) -> Result<(), ClientError> {
+        tracing::debug!(cid = self.client.id.0, "{}", violation.wire_text());
+        self.tell(wakes, |out| write::violation(out, violation));
         Ok(())
     }
 

@@ -131,6 +131,7 @@ impl Lab {
             ClientId(1),
             ([127, 0, 0, 1], 1).into(),
             usize::MAX / 2,
+            Arc::new(crate::router::Pending::new(usize::MAX)),
         ));
         let answers = Filter::parse(b"r.>").ok_or("filter")?;
         router.subscribe(Subscription::new(Arc::clone(&client), "1".into(), answers, None));

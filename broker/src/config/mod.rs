@@ -1,8 +1,19 @@
 //! How a broker is set up: defaults are nats-server's, with durability on.
 
+mod auth;
+mod file;
+mod tls;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use auth::{
+    Account, AccountLimits, Auth, Credentials, GLOBAL_ACCOUNT, Permissions, Responses, Rule, SYSTEM_ACCOUNT,
+    Secret, User,
+};
+pub use file::{ConfigError, ConfigFile, Problem, Unsupported};
+pub use tls::{HANDSHAKE_FIRST_AUTO, HandshakeFirst, TLS_TIMEOUT, Tls, WebSocket};
 
 /// When an acknowledged write reaches the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,28 +27,6 @@ pub enum SyncPolicy {
     Os,
 }
 
-/// Who may connect.
-#[derive(Clone, Default)]
-pub enum Auth {
-    #[default]
-    Open,
-    User {
-        user: String,
-        password: String,
-    },
-    Token(String),
-}
-
-impl std::fmt::Debug for Auth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Auth::Open => "Open",
-            Auth::User { .. } => "User(redacted)",
-            Auth::Token(_) => "Token(redacted)",
-        })
-    }
-}
-
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Largest header block plus payload of one message.
@@ -47,14 +36,22 @@ pub struct Limits {
     pub max_connections: usize,
     /// Subscriptions of one connection; 0 is without limit, as in nats-server.
     pub max_subscriptions: usize,
+    /// Tokens of a subscription's subject; 0 is without limit.
+    pub max_subject_tokens: usize,
     /// Bytes queued for one client before it is cut off as a slow consumer.
     pub max_pending: usize,
+    /// Bytes queued for all clients together, past which the slowest are cut off first.
+    pub max_pending_total: usize,
     /// How long one write to a client may block.
     pub write_deadline: Duration,
     pub auth_timeout: Duration,
     pub ping_interval: Duration,
     /// Unanswered PINGs after which a connection is stale.
     pub ping_max: u32,
+    /// Over how long connections are ended before a planned stop, the grace period included.
+    pub lame_duck: Duration,
+    /// How long clients get to read of it before the first one is ended.
+    pub lame_duck_grace: Duration,
 }
 
 impl Default for Limits {
@@ -64,11 +61,15 @@ impl Default for Limits {
             max_control_line: 4096,
             max_connections: 64 * 1024,
             max_subscriptions: 0,
+            max_subject_tokens: 0,
             max_pending: 64 * 1024 * 1024,
+            max_pending_total: 512 * 1024 * 1024,
             write_deadline: Duration::from_secs(10),
             auth_timeout: Duration::from_secs(2),
             ping_interval: Duration::from_secs(120),
             ping_max: 2,
+            lame_duck: Duration::from_secs(120),
+            lame_duck_grace: Duration::from_secs(10),
         }
     }
 }
@@ -88,10 +89,16 @@ pub struct Config {
     /// Where streams are kept. Without it JetStream is off.
     pub store_dir: Option<PathBuf>,
     pub sync: SyncPolicy,
+    /// What all accounts together may keep in streams.
+    pub jetstream: AccountLimits,
     pub auth: Auth,
     pub limits: Limits,
     /// Defaults to the random server id.
     pub server_name: Option<String>,
+    pub tls: Option<Tls>,
+    pub websocket: Option<WebSocket>,
+    /// Serve others than this machine although `auth` is open; without it that is refused.
+    pub allow_anyone: bool,
 }
 
 impl Default for Config {
@@ -107,9 +114,13 @@ impl Config {
             monitoring: None,
             store_dir: None,
             sync: SyncPolicy::Always,
-            auth: Auth::Open,
+            jetstream: AccountLimits::default(),
+            auth: Auth::open(),
             limits: Limits::default(),
             server_name: None,
+            tls: None,
+            websocket: None,
+            allow_anyone: false,
         }
     }
 
@@ -152,6 +163,25 @@ impl Config {
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Config {
         self.server_name = Some(name.into());
+        self
+    }
+
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Config {
+        self.tls = Some(tls);
+        self
+    }
+
+    #[must_use]
+    pub fn websocket(mut self, websocket: WebSocket) -> Config {
+        self.websocket = Some(websocket);
+        self
+    }
+
+    /// Serves other machines without asking for credentials.
+    #[must_use]
+    pub fn allow_anyone(mut self) -> Config {
+        self.allow_anyone = true;
         self
     }
 }
