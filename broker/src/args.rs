@@ -242,7 +242,7 @@ impl Typed {
         match (&self.token, &self.user) {
             (Some(token), _) => config.auth = Auth::token(token.clone()),
             (None, Some(user)) => {
-                config.auth = Auth::user(user.clone(), self.password.clone().unwrap_or_default())
+                config.auth = Auth::user(user.clone(), self.password.clone().unwrap_or_default());
             }
             (None, None) => {}
         }

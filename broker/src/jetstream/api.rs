@@ -192,28 +192,35 @@ impl Shared {
         let Some((stream, kind, request)) = subjects::stream_request(named) else {
             return;
         };
-        match self.find(stream) {
-            Some(handle) => send(&handle, request, call),
-            None => {
-                let error: Result<(), _> = Err(api_error::STREAM_NOT_FOUND);
-                self.respond(&call.reply, self.encode(kind, &error));
-            }
+        let handle = self.find(stream).ok_or(api_error::STREAM_NOT_FOUND);
+        let allowed = handle.and_then(|handle| match &request {
+            StreamRequest::ConsumerCreate { name, .. } => self
+                .may_create_consumer(&handle, name.as_deref())
+                .map(|()| handle),
+            _ => Ok(handle),
+        });
+        match allowed {
+            Ok(handle) => send(&handle, request, call),
+            Err(error) => self.respond(&call.reply, self.encode(kind, &Err::<(), _>(error))),
         }
     }
 
     fn account(&self) -> Account {
         let snapshots: Vec<_> = self.handles().iter().map(StreamHandle::snapshot).collect();
-        let unlimited = [
-            "max_memory",
-            "max_storage",
-            "max_streams",
-            "max_consumers",
+        let bytes = |limit: Option<u64>| limit.map_or((-1).into(), serde_json::Value::from);
+        let count = |limit: Option<usize>| limit.map_or((-1).into(), serde_json::Value::from);
+        let own = &self.limits;
+        let mut limits: BTreeMap<_, serde_json::Value> = [
             "max_ack_pending",
             "memory_max_stream_bytes",
             "storage_max_stream_bytes",
-        ];
-        let mut limits: BTreeMap<_, serde_json::Value> =
-            unlimited.into_iter().map(|name| (name, (-1).into())).collect();
+        ]
+        .map(|name| (name, (-1).into()))
+        .into();
+        limits.insert("max_memory", bytes(own.max_memory));
+        limits.insert("max_storage", bytes(own.max_storage));
+        limits.insert("max_streams", count(own.max_streams));
+        limits.insert("max_consumers", count(own.max_consumers));
         limits.insert("max_bytes_required", false.into());
         Account {
             memory: snapshots.iter().map(Snapshot::memory_bytes).sum(),
@@ -249,6 +256,7 @@ impl Shared {
             Some(existing) if describe(&existing).is_some_and(|info| same_config(&info, &config)) => existing,
             Some(_) => return Err(api_error::STREAM_NAME_IN_USE),
             None => {
+                self.may_create_stream()?;
                 self.check_overlap(&config)?;
                 let created = self.create(&config);
                 let handle = created.map_err(|error| api_error::stream_create(error.to_string()))?;

@@ -25,6 +25,7 @@ const fn fixed(code: u16, err_code: u16, description: &'static str) -> ApiError 
     }
 }
 
+pub const ACCOUNT_RESOURCES: ApiError = fixed(400, 10002, "resource limits exceeded for account");
 pub const BAD_REQUEST: ApiError = fixed(400, 10003, "bad request");
 pub const CONSUMER_NOT_FOUND: ApiError = fixed(404, 10014, "consumer not found");
 pub const DURABLE_NAME_MISMATCH: ApiError = fixed(
@@ -43,6 +44,7 @@ pub const EPHEMERAL_WITH_DURABLE_NAME: ApiError = fixed(
     "consumer expected to be ephemeral but a durable name was set in request",
 );
 pub const MAX_CONSUMERS: ApiError = fixed(400, 10026, "maximum consumers limit reached");
+pub const MAX_STREAMS: ApiError = fixed(400, 10027, "maximum number of streams reached");
 pub const NO_MESSAGE: ApiError = fixed(404, 10037, "no message found");
 pub const MESSAGE_TOO_LARGE: ApiError = fixed(400, 10054, "message size exceeds maximum allowed");
 pub const STREAM_NAME_MISMATCH: ApiError = fixed(400, 10056, "stream name in subject does not match request");

@@ -6,6 +6,7 @@
 
 mod ack;
 mod advisory;
+mod allowance;
 mod amount;
 mod answer;
 mod api;
@@ -274,6 +275,15 @@ impl JetStream {
     pub fn offer(&self, ingress: &Ingress, message: &Message<'_>) -> Accepted {
         if matches!(ingress, Ingress::None) {
             return Accepted::default();
+        }
+        if let Ingress::Store(stream) = ingress
+            && !self.0.has_room(stream)
+        {
+            self.0.refuse_publish(stream, message);
+            return Accepted {
+                is_taken: true,
+                congested: None,
+            };
         }
         let weight = message.body.len();
         let Some((stream, command)) = stream_command(ingress, message) else {

@@ -14,10 +14,16 @@ use crate::server::Shared;
 /// nats-server's page size.
 const CONNECTIONS_PER_PAGE: usize = 1024;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 pub struct Paging {
     offset: Option<usize>,
     limit: Option<usize>,
+    cid: Option<u64>,
+    /// `true`, `1` or `detail`.
+    subs: String,
+    /// Only those in this account.
+    pub acc: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -46,6 +52,13 @@ struct Connection {
     in_bytes: u64,
     out_bytes: u64,
     subscriptions: usize,
+    /// Who it is, where credentials are asked for; never what it gave as such.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    authorized_user: String,
+    account: String,
+    uptime: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscriptions_list: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,16 +68,24 @@ struct Connection {
 }
 
 pub async fn page(State(server): State<Arc<Shared>>, Query(paging): Query<Paging>) -> Json<Connz> {
-    let clients = server.clients();
+    Json(connz(&server, &paging))
+}
+
+pub fn connz(server: &Shared, paging: &Paging) -> Connz {
+    let is_wanted = |client: &Arc<Client>| {
+        paging.cid.is_none_or(|cid| cid == client.id.0)
+            && paging
+                .acc
+                .as_ref()
+                .is_none_or(|account| *account == client.identity().account)
+    };
+    let clients: Vec<_> = server.clients().into_iter().filter(is_wanted).collect();
     let offset = paging.offset.unwrap_or(0);
     let limit = paging.limit.unwrap_or(CONNECTIONS_PER_PAGE);
-    let page: Vec<Connection> = clients
-        .iter()
-        .skip(offset)
-        .take(limit)
-        .map(|client| describe(client))
-        .collect();
-    Json(Connz {
+    let with_subscriptions = matches!(paging.subs.as_str(), "true" | "1" | "detail");
+    let shown = clients.iter().skip(offset).take(limit);
+    let page: Vec<Connection> = shown.map(|client| describe(client, with_subscriptions)).collect();
+    Connz {
         server_id: server.server_id.clone(),
         now: super::time(SystemTime::now()),
         num_connections: page.len(),
@@ -72,12 +93,19 @@ pub async fn page(State(server): State<Arc<Shared>>, Query(paging): Query<Paging
         offset,
         limit,
         connections: page,
-    })
+    }
 }
 
-fn describe(client: &Client) -> Connection {
+fn describe(client: &Client, with_subscriptions: bool) -> Connection {
     let identity = client.identity();
     let traffic = &client.traffic;
+    let subjects = || {
+        client
+            .subscriptions()
+            .iter()
+            .map(|it| it.filter.to_string())
+            .collect()
+    };
     Connection {
         cid: client.id.0,
         kind: "Client",
@@ -91,6 +119,10 @@ fn describe(client: &Client) -> Connection {
         in_bytes: traffic.in_bytes.load(Ordering::Relaxed),
         out_bytes: traffic.out_bytes.load(Ordering::Relaxed),
         subscriptions: client.subscription_count(),
+        authorized_user: identity.user,
+        account: identity.account,
+        uptime: super::span(client.started),
+        subscriptions_list: with_subscriptions.then(subjects),
         name: identity.name,
         lang: identity.lang,
         version: identity.version,

@@ -17,8 +17,18 @@ pub struct Healthz {
     error: Option<String>,
 }
 
-/// 503 as soon as one stream takes no more writes.
 pub async fn page(State(server): State<Arc<Shared>>) -> (StatusCode, Json<Healthz>) {
+    let health = healthz(&server);
+    let status = if health.error.is_none() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(health))
+}
+
+/// Unavailable as soon as one stream takes no more writes.
+pub fn healthz(server: &Shared) -> Healthz {
     let jetstreams = server.jetstreams();
     let streams = jetstreams.iter().flat_map(JetStream::streams);
     let broken: Vec<String> = streams
@@ -26,23 +36,17 @@ pub async fn page(State(server): State<Arc<Shared>>) -> (StatusCode, Json<Health
         .map(|stream| stream.name().to_owned())
         .collect();
     if broken.is_empty() {
-        return (
-            StatusCode::OK,
-            Json(Healthz {
-                status: "ok",
-                error: None,
-            }),
-        );
+        return Healthz {
+            status: "ok",
+            error: None,
+        };
     }
     let error = format!(
         "JetStream streams take no writes after a failed one: {}",
         broken.join(", ")
     );
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        Json(Healthz {
-            status: "unavailable",
-            error: Some(error),
-        }),
-    )
+    Healthz {
+        status: "unavailable",
+        error: Some(error),
+    }
 }

@@ -92,6 +92,17 @@ pub fn jsz(server: &Shared, detail: &Detail) -> Jsz {
     jsz
 }
 
+/// The sums over one account's streams.
+pub fn of_account(server: &Shared, name: &str) -> Jsz {
+    let accounts = server.accounts();
+    let own = accounts.iter().filter(|account| account.name == name);
+    let jetstreams: Vec<_> = own.filter_map(|account| account.jetstream.clone()).collect();
+    Jsz {
+        disabled: jetstreams.is_empty(),
+        ..overview(&jetstreams)
+    }
+}
+
 /// The sums over all streams of all accounts.
 pub fn overview(jetstreams: &[JetStream]) -> Jsz {
     let streams: Vec<_> = jetstreams.iter().flat_map(JetStream::streams).collect();

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::jsz::{Jsz, overview};
 use crate::protocol::info::{PROTOCOL, VERSION};
-use crate::router::Client;
+use crate::router::Traffic;
 use crate::server::Shared;
 
 #[derive(Serialize)]
@@ -38,6 +38,10 @@ pub struct Varz {
     total_connections: u64,
     subscriptions: usize,
     slow_consumers: u64,
+    stale_connections: u64,
+    /// Bytes that wait for all clients together.
+    pending_bytes: usize,
+    tls_required: bool,
     in_msgs: u64,
     out_msgs: u64,
     in_bytes: u64,
@@ -52,20 +56,24 @@ struct JetStreamVarz {
     stats: Jsz,
 }
 
-/// Counts of connections that ended are not kept yet, so these are of the live ones.
 pub async fn page(State(server): State<Arc<Shared>>) -> Json<Varz> {
+    Json(varz(&server))
+}
+
+/// With what connections that ended had done.
+pub fn varz(server: &Shared) -> Varz {
     let clients = server.clients();
-    let sum = |figure: fn(&Client) -> &AtomicU64| {
-        clients
+    let sum = |figure: fn(&Traffic) -> &AtomicU64| {
+        let live: u64 = clients
             .iter()
-            .map(|client| figure(client).load(Ordering::Relaxed))
-            .sum()
+            .map(|client| figure(&client.traffic).load(Ordering::Relaxed))
+            .sum();
+        live + figure(&server.past).load(Ordering::Relaxed)
     };
     let jetstreams = server.jetstreams();
     let now = SystemTime::now();
     let limits = server.limits();
-    let up = now.duration_since(server.started).unwrap_or_default();
-    Json(Varz {
+    Varz {
         server_id: server.server_id.clone(),
         server_name: server.server_name.clone(),
         version: VERSION,
@@ -82,19 +90,22 @@ pub async fn page(State(server): State<Arc<Shared>>) -> Json<Varz> {
         write_deadline: limits.write_deadline.as_nanos(),
         start: super::time(server.started),
         now: super::time(now),
-        uptime: format!("{}s", up.as_secs()),
+        uptime: super::span(server.started),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         connections: clients.len(),
         total_connections: server.total_connections.load(Ordering::Relaxed),
         subscriptions: server.subscription_count(),
         slow_consumers: server.slow_consumers.load(Ordering::Relaxed),
-        in_msgs: sum(|client| &client.traffic.in_msgs),
-        out_msgs: sum(|client| &client.traffic.out_msgs),
-        in_bytes: sum(|client| &client.traffic.in_bytes),
-        out_bytes: sum(|client| &client.traffic.out_bytes),
+        stale_connections: server.stale_connections.load(Ordering::Relaxed),
+        pending_bytes: server.pending.bytes(),
+        tls_required: server.config().tls.is_some(),
+        in_msgs: sum(|traffic| &traffic.in_msgs),
+        out_msgs: sum(|traffic| &traffic.out_msgs),
+        in_bytes: sum(|traffic| &traffic.in_bytes),
+        out_bytes: sum(|traffic| &traffic.out_bytes),
         jetstream: (!jetstreams.is_empty()).then(|| JetStreamVarz {
             config: overview(&jetstreams),
             stats: overview(&jetstreams),
         }),
-    })
+    }
 }

@@ -302,7 +302,6 @@ impl Session {
             subject: Bytes::copy_from_slice(message.subject),
             reply: Bytes::copy_from_slice(message.reply),
             body: Bytes::copy_from_slice(&message.body[message.header_len..]),
-            client: Arc::clone(&self.client),
             login: Arc::clone(login),
         })
     }

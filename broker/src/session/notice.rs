@@ -15,7 +15,6 @@ pub enum Notice {
         subject: Bytes,
         reply: Bytes,
         body: Bytes,
-        client: Arc<Client>,
         login: Arc<Login>,
     },
     Connected {

@@ -73,9 +73,8 @@ impl Session {
                 None => {
                     login.account.router.unsubscribe(&self.client, &subscription.sid);
                     let (subject, sid) = (subscription.filter.as_bytes(), subscription.sid.as_ref());
-                    self.tell(wakes, |out| {
-                        write::violation(out, Violation::Revoked { subject, sid })
-                    });
+                    let revoked = Violation::Revoked { subject, sid };
+                    self.tell(wakes, |out| write::violation(out, revoked));
                 }
             }
         }

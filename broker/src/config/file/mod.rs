@@ -6,6 +6,7 @@
 mod access;
 mod directives;
 mod listeners;
+mod permissions;
 mod read;
 pub mod syntax;
 
