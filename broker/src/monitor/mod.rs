@@ -5,6 +5,7 @@ mod connz;
 mod healthz;
 mod jsz;
 mod metrics;
+mod process;
 mod system;
 mod varz;
 

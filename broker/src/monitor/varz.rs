@@ -9,6 +9,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::jsz::{Jsz, overview};
+use super::process;
 use crate::protocol::info::{PROTOCOL, VERSION};
 use crate::router::Traffic;
 use crate::server::Shared;
@@ -24,6 +25,9 @@ pub struct Varz {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     auth_required: bool,
     max_connections: usize,
+    auth_timeout: f64,
+    http_host: String,
+    http_port: u16,
     max_payload: usize,
     max_pending: usize,
     max_control_line: usize,
@@ -33,6 +37,10 @@ pub struct Varz {
     start: String,
     now: String,
     uptime: String,
+    /// Resident bytes.
+    mem: u64,
+    /// Percent of one core, on average since the start.
+    cpu: f64,
     cores: usize,
     connections: usize,
     total_connections: u64,
@@ -46,8 +54,36 @@ pub struct Varz {
     out_msgs: u64,
     in_bytes: u64,
     out_bytes: u64,
+    in_client_msgs: u64,
+    out_client_msgs: u64,
+    in_client_bytes: u64,
+    out_client_bytes: u64,
+    system_account: String,
+    slow_consumer_stats: ByKind,
+    stale_connection_stats: ByKind,
+    routes: u8,
+    remotes: u8,
+    leafnodes: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     jetstream: Option<JetStreamVarz>,
+}
+
+/// One node has clients and nothing else.
+#[derive(Serialize, Default)]
+struct ByKind {
+    clients: u64,
+    routes: u64,
+    gateways: u64,
+    leafs: u64,
+}
+
+impl ByKind {
+    fn clients(count: &AtomicU64) -> ByKind {
+        ByKind {
+            clients: count.load(Ordering::Relaxed),
+            ..ByKind::default()
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -82,6 +118,12 @@ pub fn varz(server: &Shared) -> Varz {
         port: server.address.port(),
         auth_required: server.auth_required(),
         max_connections: limits.max_connections,
+        auth_timeout: limits.auth_timeout.as_secs_f64(),
+        http_host: server
+            .monitoring
+            .map(|address| address.ip().to_string())
+            .unwrap_or_default(),
+        http_port: server.monitoring.map_or(0, |address| address.port()),
         max_payload: limits.max_payload,
         max_pending: limits.max_pending,
         max_control_line: limits.max_control_line,
@@ -91,6 +133,8 @@ pub fn varz(server: &Shared) -> Varz {
         start: super::time(server.started),
         now: super::time(now),
         uptime: super::span(server.started),
+        mem: process::resident_bytes(),
+        cpu: process::cpu_percent(server.started),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         connections: clients.len(),
         total_connections: server.total_connections.load(Ordering::Relaxed),
@@ -103,6 +147,16 @@ pub fn varz(server: &Shared) -> Varz {
         out_msgs: sum(|traffic| &traffic.out_msgs),
         in_bytes: sum(|traffic| &traffic.in_bytes),
         out_bytes: sum(|traffic| &traffic.out_bytes),
+        in_client_msgs: sum(|traffic| &traffic.in_msgs),
+        out_client_msgs: sum(|traffic| &traffic.out_msgs),
+        in_client_bytes: sum(|traffic| &traffic.in_bytes),
+        out_client_bytes: sum(|traffic| &traffic.out_bytes),
+        system_account: server.config().auth.system_account().to_owned(),
+        slow_consumer_stats: ByKind::clients(&server.slow_consumers),
+        stale_connection_stats: ByKind::clients(&server.stale_connections),
+        routes: 0,
+        remotes: 0,
+        leafnodes: 0,
         jetstream: (!jetstreams.is_empty()).then(|| JetStreamVarz {
             config: overview(&jetstreams),
             stats: overview(&jetstreams),
