@@ -189,6 +189,26 @@ async fn nkeys_by_async_nats() {
     broker.shutdown().await;
 }
 
+async fn api(client: &async_nats::Client, subject: &str, body: &str) -> serde_json::Value {
+    let request = client.request(subject.to_owned(), body.to_owned().into());
+    serde_json::from_slice(&request.await.unwrap().payload).unwrap()
+}
+
+/// The system account may ask about everything, the others about themselves.
+async fn the_server_is_asked(a: &async_nats::Client, system: &async_nats::Client) {
+    let varz = api(system, "$SYS.REQ.SERVER.PING.VARZ", "").await;
+    assert_eq!(varz["data"]["connections"], 3, "{varz}");
+    let me = api(a, "$SYS.REQ.USER.INFO", "").await;
+    assert_eq!(
+        (&me["data"]["user"], &me["data"]["account"]),
+        (&"a".into(), &"A".into())
+    );
+    assert!(
+        a.request("$SYS.REQ.SERVER.PING.VARZ", "".into()).await.is_err(),
+        "only for the system account"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_share_nothing_and_keep_to_their_limits() {
     let store = TempDir::new().unwrap();
@@ -216,13 +236,6 @@ async fn accounts_share_nothing_and_keep_to_their_limits() {
         .unwrap();
     assert_eq!(message.payload, "from b");
 
-    let api = async |client: &async_nats::Client, subject: &str, body: &str| {
-        let answer = client
-            .request(subject.to_owned(), body.to_owned().into())
-            .await
-            .unwrap();
-        serde_json::from_slice::<serde_json::Value>(&answer.payload).unwrap()
-    };
     for client in [&a, &b] {
         let made = api(
             client,
@@ -252,27 +265,7 @@ async fn accounts_share_nothing_and_keep_to_their_limits() {
     );
     assert_eq!(api(&b, "s", "more").await["seq"], 1);
 
-    let system = connect("s", "ps").await;
-    let varz = api(&system, "$SYS.REQ.SERVER.PING.VARZ", "").await;
-    assert_eq!(varz["data"]["connections"], 3, "{varz}");
-    let me = api(&a, "$SYS.REQ.USER.INFO", "").await;
-    assert_eq!(
-        (&me["data"]["user"], &me["data"]["account"]),
-        (&"a".into(), &"A".into())
-    );
-    assert!(
-        a.request("$SYS.REQ.SERVER.PING.VARZ", "".into()).await.is_err(),
-        "only for the system account"
-    );
-    let mut events = system.subscribe("$SYS.ACCOUNT.A.>").await.unwrap();
-    system.flush().await.unwrap();
-    let another = connect("a", "pa").await;
-    let event = tokio::time::timeout(PATIENCE, events.next())
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(event.subject.as_str(), "$SYS.ACCOUNT.A.CONNECT");
-    drop(another);
+    the_server_is_asked(&a, &connect("s", "ps").await).await;
     broker.shutdown().await;
 }
 

@@ -22,6 +22,8 @@ use crate::config::Tls;
 pub enum TlsError {
     #[error("can not read {path}: {reason}")]
     File { path: PathBuf, reason: String },
+    #[error("clients are to show certificates, and no `ca_file` (--tlscacert) says whose")]
+    NoAuthority,
     #[error("{path} holds no certificate")]
     NoCertificate { path: PathBuf },
     #[error("the certificate in {path} can not be used: {reason}")]
@@ -57,6 +59,9 @@ impl Acceptor {
 }
 
 fn read(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+    if tls.asks_for_certificates() && tls.ca_file.is_none() {
+        return Err(TlsError::NoAuthority);
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let unusable = |path: &Path, reason: &dyn std::fmt::Display| TlsError::Unusable {
         path: path.to_owned(),
