@@ -15,6 +15,7 @@ use crate::attributes::{self, Mistakes, Once, string};
 use crate::backoff::Backoff;
 use crate::duration;
 use crate::rate::Rate;
+use crate::root;
 use numbers::{at_least_one, parse_at_least_one, positive};
 
 const KEYS: &[&str] = &[
@@ -28,6 +29,7 @@ const KEYS: &[&str] = &[
     "rate",
     "ambiguous",
     "aliases",
+    "crate",
 ];
 /// As in the framework's `Spec`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,6 +45,7 @@ struct Declared {
     rate: Once<Rate>,
     ambiguous: Once<Ident>,
     aliases: Once<Vec<LitStr>>,
+    postroom: Once<syn::Path>,
 }
 
 struct Idempotent {
@@ -64,6 +67,12 @@ struct Retry {
 pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let mut mistakes = Mistakes::default();
     let declared = read(input, &mut mistakes);
+    for lifetime in input.generics.lifetimes() {
+        mistakes.at(
+            lifetime,
+            "a handler lives as long as its app: let it own what it needs, or share it, as by an `Arc`",
+        );
+    }
     let (Some(on), Some(id)) = (&declared.on.value, &declared.id.value) else {
         if declared.on.value.is_none() {
             mistakes.at(
@@ -87,7 +96,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let checks = expand::checks(input, on, &declared);
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
-    mistakes.or(quote! {
+    let written = quote! {
         #[automatically_derived]
         impl #generics ::postroom::Handler for #name #arguments #bounds {
             type Message = #on;
@@ -97,7 +106,8 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             }
         }
         #checks
-    })
+    };
+    mistakes.or(root::named(written, declared.postroom.value.as_ref()))
 }
 
 fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
@@ -112,6 +122,7 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
         rate: Once::new("rate"),
         ambiguous: Once::new("ambiguous"),
         aliases: Once::new("aliases"),
+        postroom: Once::new("crate"),
     };
     attributes::each(&input.attrs, "handler", mistakes, |meta, mistakes| {
         if meta.path.is_ident("on") {
@@ -160,6 +171,10 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
         } else if meta.path.is_ident("aliases") {
             let aliases = aliases(&meta, mistakes)?;
             declared.aliases.set(&meta, aliases, mistakes);
+        } else if meta.path.is_ident("crate") {
+            if let Some(path) = mistakes.keep(root::parse(&meta)) {
+                declared.postroom.set(&meta, path, mistakes);
+            }
         } else {
             return attributes::unknown(&meta, KEYS, mistakes);
         }

@@ -8,8 +8,9 @@ use syn::ext::IdentExt;
 use syn::meta::ParseNestedMeta;
 use syn::{Attribute, Data, DeriveInput, Fields, LitStr, Variant};
 
-use crate::attributes::{self, Mistakes, string};
+use crate::attributes::{self, Mistakes, Once, string};
 use crate::duration;
+use crate::root;
 
 const KEYS: &[&str] = &[
     "retry",
@@ -36,16 +37,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         );
         return mistakes.or(TokenStream::new());
     };
-    for attribute in input
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("on"))
-    {
-        mistakes.at(
-            attribute,
-            "`#[on(…)]` goes on the variants, each with its own verdict",
-        );
-    }
+    let postroom = root_of(input, &mut mistakes);
     let mut arms = Arms::default();
     for variant in &data.variants {
         arms.add(variant, &mut mistakes);
@@ -63,7 +55,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     } else {
         quote!(self)
     };
-    mistakes.or(quote! {
+    let written = quote! {
         #[automatically_derived]
         impl #generics ::postroom::HandlerError for #name #arguments #bounds {
             const CAN_BE_AMBIGUOUS: bool = false #(|| #ambiguous)*;
@@ -76,7 +68,31 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
                 match #subject { #(#classes),* }
             }
         }
-    })
+    };
+    mistakes.or(root::named(written, postroom.as_ref()))
+}
+
+/// `#[on(crate = "…")]`, which is all that the enum itself may say.
+fn root_of(input: &DeriveInput, mistakes: &mut Mistakes) -> Option<syn::Path> {
+    let mut postroom = Once::new("crate");
+    for attribute in input.attrs.iter().filter(|attribute| is_on(attribute)) {
+        let parsed = attribute.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("crate") {
+                return Err(meta.error("the verdict of a variant"));
+            }
+            if let Some(path) = mistakes.keep(root::parse(&meta)) {
+                postroom.set(&meta, path, mistakes);
+            }
+            Ok(())
+        });
+        if parsed.is_err() {
+            mistakes.at(
+                attribute,
+                "`#[on(…)]` goes on the variants, each with its own verdict",
+            );
+        }
+    }
+    postroom.value
 }
 
 /// The match arms of the two methods, and what makes the enum ambiguous.

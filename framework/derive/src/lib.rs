@@ -2,8 +2,8 @@
 //! hand, and nothing that runs. All mistakes of an item are reported at once, each at the token that is wrong.
 //!
 //! # Layout
-//! One file a derive, named after it. `attributes` reads `key = value` lists and collects every mistake in them;
-//! `duration` reads times; `backoff` is the framework's own arithmetic, so that both agree on a retry horizon.
+//! One file a derive, named after it. `attributes` reads `key = value` lists and collects every mistake in them; `wire`
+//! reads what serde is told of names, `root` by what name postroom is known; `duration` reads times; `backoff` is the framework's own arithmetic, so that both agree on a retry horizon.
 
 mod attributes;
 #[path = "../../src/retry.rs"]
@@ -24,6 +24,8 @@ mod message;
     reason = "the same file as in the framework, which uses the rest of it"
 )]
 mod rate;
+mod root;
+mod wire;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -32,7 +34,10 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// `#[message(subject = "noun.verb", id = "noun.verb.v1")]` on the type, with `upcast_from = OlderVersion` where there is
 /// `impl From<OlderVersion>` for it; `#[message(incidental)]` on fields that two
-/// copies of one message may differ in.
+/// copies of one message may differ in, by the names that serde gives them.
+///
+/// All three derives take `crate = "…"` where postroom goes by another name, as in `#[message(crate = "mail")]`, or is had
+/// from another crate.
 #[proc_macro_derive(Message, attributes(message))]
 pub fn derive_message(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -55,6 +60,7 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 ///     ambiguous = Resend,                                  or Hold or Reconcile; required where the error type can be
 ///                                                          ambiguous; Reconcile needs `impl Reconcile<Welcome>`
 ///     aliases = ["welcome-mail"],                          ids that the handler had before
+///     crate = "mail",                                      the name under which this crate knows postroom
 /// )]
 /// ```
 #[proc_macro_derive(Handler, attributes(handler))]
@@ -67,6 +73,7 @@ pub fn derive_handler(input: TokenStream) -> TokenStream {
 
 /// Implements `postroom::HandlerError`: what each variant means for the message.
 ///
+/// On the enum, `#[on(crate = "…")]`; on the variants
 /// `#[on(retry)]`, `#[on(retry(after = "5m"))]`, `#[on(snooze = "1m")]`, `#[on(pause = "5m")]`,
 /// `#[on(dead_letter)]`, `#[on(discard)]`, `#[on(ambiguous)]`, or `#[on(inherit)]` for a variant that wraps another `HandlerError`.
 #[proc_macro_derive(HandlerError, attributes(on))]

@@ -3,11 +3,13 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Data, DeriveInput, Ident, LitStr, Type};
+use syn::{Data, DeriveInput, Ident, LitStr, Type};
 
 use crate::attributes::{self, Mistakes, Once, string};
+use crate::root;
+use crate::wire::Names;
 
-const KEYS: &[&str] = &["subject", "id", "upcast_from"];
+const KEYS: &[&str] = &["subject", "id", "upcast_from", "crate"];
 const FIELD_KEYS: &[&str] = &["incidental"];
 
 pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
@@ -15,6 +17,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let mut subject = Once::new("subject");
     let mut id = Once::new("id");
     let mut older = Once::new("upcast_from");
+    let mut postroom = Once::new("crate");
     attributes::each(&input.attrs, "message", &mut mistakes, |meta, mistakes| {
         if meta.path.is_ident("subject") {
             if let Some(text) = mistakes.keep(string(&meta)) {
@@ -29,6 +32,10 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         } else if meta.path.is_ident("upcast_from") {
             let version: Type = meta.value()?.parse()?;
             older.set(&meta, version, mistakes);
+        } else if meta.path.is_ident("crate") {
+            if let Some(path) = mistakes.keep(root::parse(&meta)) {
+                postroom.set(&meta, path, mistakes);
+            }
         } else {
             return attributes::unknown(&meta, KEYS, mistakes);
         }
@@ -46,6 +53,12 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             "a message has a wire id: add `#[message(id = \"noun.verb.v1\")]`",
         );
     }
+    for lifetime in input.generics.lifetimes() {
+        mistakes.at(
+            lifetime,
+            "a message owns what it says, since the bytes that it is read from do not last: use `String` in place of `&str`",
+        );
+    }
     let incidental = incidental_fields(input, &mut mistakes);
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
@@ -54,7 +67,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         Some(older) => (upcast(older), version_checks(input, older)),
         None => (TokenStream::new(), TokenStream::new()),
     };
-    mistakes.or(quote! {
+    let written = quote! {
         #[automatically_derived]
         impl #generics ::postroom::Message for #name #arguments #bounds {
             const SUBJECT: &'static str = #subject;
@@ -63,7 +76,8 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             #upcast
         }
         #checks
-    })
+    };
+    mistakes.or(root::named(written, postroom.value.as_ref()))
 }
 
 /// The older version, and through it those before.
@@ -150,6 +164,7 @@ fn incidental_fields(input: &DeriveInput, mistakes: &mut Mistakes) -> Vec<String
     let Data::Struct(data) = &input.data else {
         return Vec::new();
     };
+    let wire = Names::of(&input.attrs);
     let mut names = Vec::new();
     for field in &data.fields {
         let mut marked = false;
@@ -164,40 +179,15 @@ fn incidental_fields(input: &DeriveInput, mistakes: &mut Mistakes) -> Vec<String
             continue;
         }
         match &field.ident {
-            Some(name) if !has_serde(&field.attrs, &["rename", "flatten"]) => {
-                names.push(name.to_string().trim_start_matches("r#").to_owned());
-            }
-            Some(name) => mistakes.at(
-                name,
-                "an incidental field goes by its own name on the wire: take `rename` and `flatten` off it",
-            ),
+            Some(name) => match wire.of_field(name, &field.attrs) {
+                Some(on_the_wire) => names.extend(on_the_wire),
+                None => mistakes.at(
+                    name,
+                    "a flattened field has no name on the wire: mark as incidental what is inside it, or take `flatten` off",
+                ),
+            },
             None => mistakes.at(field, "only named fields can be incidental"),
         }
     }
-    if let (Some(first), true) = (names.first(), has_serde(&input.attrs, &["rename_all"])) {
-        mistakes.at(
-            &input.ident,
-            format!("`{first}` is incidental, so `#[serde(rename_all)]` can't be used here"),
-        );
-    }
     names
-}
-
-/// Whether serde is told one of `words`, which would change a field's name on the wire.
-fn has_serde(attributes: &[Attribute], words: &[&str]) -> bool {
-    let mut told = false;
-    for attribute in attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("serde"))
-    {
-        // What serde makes of its own attribute is for serde to say.
-        let _ = attribute.parse_nested_meta(|meta| {
-            told |= words.iter().any(|word| meta.path.is_ident(word));
-            if meta.input.peek(syn::Token![=]) {
-                meta.value()?.parse::<syn::Expr>()?;
-            }
-            Ok(())
-        });
-    }
-    told
 }

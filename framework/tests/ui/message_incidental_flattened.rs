@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 #[message(subject = "orders.created", id = "orders.created.v1")]
 struct OrderCreated {
     #[message(incidental)]
-    #[serde(rename = "no")]
-    order: String,
+    #[serde(flatten)]
+    order: std::collections::BTreeMap<String, String>,
 }
 
 fn main() {}
