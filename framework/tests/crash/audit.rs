@@ -37,25 +37,41 @@ impl std::fmt::Display for Counted {
     }
 }
 
-/// Waits until nothing is left to do, then counts.
+/// Waits until nothing is left to do, or nothing gets done any more; then counts, so that there is a verdict either way.
 pub(crate) async fn settled(world: &mut World, tasks: u32, tend: fn(&mut World)) -> Counted {
     let (mut least, mut since) = (i64::MAX, Instant::now());
-    loop {
+    let stuck = loop {
         let rows = left(world, tasks).await;
         match rows {
-            Some(0) => break,
+            Some(0) => break None,
             Some(rows) if rows < least => (least, since) = (rows, Instant::now()),
             _ => {}
         }
-        assert!(
-            since.elapsed() < LIMIT,
-            "{least} rows are not settled, and no fewer for {LIMIT:?}; log in {}",
-            world.log().display()
-        );
+        if since.elapsed() > LIMIT {
+            let states = states(world).await;
+            break Some(format!(
+                "{least} are not settled, and no fewer for {LIMIT:?}: {states}"
+            ));
+        }
         tend(world);
         tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    count(world, tasks).await
+    };
+    let mut counted = count(world, tasks).await;
+    counted.violations.splice(0..0, stuck);
+    counted
+}
+
+/// The unsettled rows of the ledger by state, and what the outbox holds.
+async fn states(world: &World) -> String {
+    const STATES: &str = "SELECT state, COUNT(*) FROM deliveries WHERE state NOT IN ('done', 'dead', 'discarded') \
+        GROUP BY state UNION ALL SELECT 'outbox', COUNT(*) FROM outbox";
+    let asked = async {
+        let mut tx = world.store.read().await?;
+        let states: Vec<(String, i64)> =
+            on_tx!(tx, connection => sqlx::query_as(STATES).fetch_all(connection).await)?;
+        Ok::<_, postroom::store::StoreError>(format!("{states:?}"))
+    };
+    asked.await.unwrap_or_else(|error| error.to_string())
 }
 
 /// What is unsettled, and what never came to a row.

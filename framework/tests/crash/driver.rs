@@ -21,7 +21,11 @@ const ALIVE_FOR: std::ops::Range<u64> = 30..300;
 const STOPPED_FOR: Duration = Duration::from_secs(6);
 /// Every so many kills, a worker is stopped instead.
 const STOP_EVERY: u32 = 25;
+/// A broker that was killed is back within seconds, on a busy machine, too.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(120);
 const WORKERS: usize = 2;
+/// Of many violations, so many are told.
+const SHOWN: usize = 50;
 const TABLE: &str = "CREATE TABLE crash_effects (id BIGINT NOT NULL, pid BIGINT NOT NULL)";
 
 pub(crate) struct Plan {
@@ -166,7 +170,8 @@ fn signal(child: &Child, name: &str) {
         .status();
 }
 
-/// Publishes tasks, one of ten twice, until the broker has confirmed each.
+/// Publishes tasks, one of ten twice, until the broker has confirmed each. One that it does not confirm in time is missing
+/// in the audit.
 pub(crate) async fn publish(client: &async_nats::Client, ids: std::ops::Range<u32>) {
     let mut context = async_nats::jetstream::new(client.clone());
     context.set_timeout(Duration::from_secs(2));
@@ -175,7 +180,8 @@ pub(crate) async fn publish(client: &async_nats::Client, ids: std::ops::Range<u3
         let context = context.clone();
         async move {
             let payload = serde_json::to_vec(&Task { id }).expect("JSON");
-            loop {
+            let began = Instant::now();
+            while began.elapsed() < PUBLISHED_WITHIN {
                 let sent = context.publish("crash.task", payload.clone().into());
                 let confirmed = async { sent.await?.await };
                 if confirmed.await.is_ok() {
@@ -189,7 +195,8 @@ pub(crate) async fn publish(client: &async_nats::Client, ids: std::ops::Range<u3
     futures_util::future::join_all(copies.map(publish)).await;
 }
 
-pub(crate) async fn run(database: &str, plan: &Plan) {
+/// Whether nothing was lost or doubled.
+pub(crate) async fn run(database: &str, plan: &Plan) -> bool {
     println!(
         "crash: {database}, seed {}, {} kills, {} messages for each and 10 % of them twice",
         plan.seed, plan.kills, plan.messages
@@ -229,13 +236,21 @@ pub(crate) async fn run(database: &str, plan: &Plan) {
     let counted = audit::settled(&mut world, tasks, World::revive_workers).await;
     println!("  {killed}; {counted} in {:?}", began.elapsed());
     audit::takeovers(world.folder.path(), &killed.workers_at);
-    assert_eq!(
-        counted.violations,
-        Vec::<String>::new(),
-        "run it again with --seed {}",
-        plan.seed
+    if counted.violations.is_empty() {
+        println!("crash: {database}: 0 lost, 0 doubled");
+        return true;
+    }
+    for violation in counted.violations.iter().take(SHOWN) {
+        println!("  {violation}");
+    }
+    world.folder.disable_cleanup(true);
+    println!(
+        "crash: {database}: FAILED, {} violations; run it again with --seed {}; log, starts and sends in {}",
+        counted.violations.len(),
+        plan.seed,
+        world.folder.path().display()
     );
-    println!("crash: {database}: 0 lost, 0 doubled");
+    false
 }
 
 /// Who was killed so far.

@@ -33,21 +33,26 @@ fn main() {
                 arguments.get(at + 1).cloned()
             };
             let number = |name: &str| option(name).map(|text| text.parse::<u32>().expect("a number"));
+            // As large as those that are drawn.
+            let seed = option("--seed").map(|text| text.parse::<u64>().expect("a number"));
             let plan = Plan {
                 kills: number("--kills").unwrap_or(10),
                 messages: number("--messages").unwrap_or(30),
-                seed: number("--seed").map_or_else(rand::random, u64::from),
+                seed: seed.unwrap_or_else(rand::random),
                 rate: number("--rate").unwrap_or(1000),
                 pause: std::time::Duration::from_secs(number("--pause").unwrap_or(0).into()),
             };
             let databases =
                 option("--database").map_or(vec!["sqlite".into(), "postgres".into()], |one| vec![one]);
+            let mut right = true;
             for database in databases {
                 match number("--soak") {
                     Some(seconds) => runtime.block_on(soak::run(&database, &plan, seconds)),
-                    None => runtime.block_on(driver::run(&database, &plan)),
+                    None => right &= runtime.block_on(driver::run(&database, &plan)),
                 }
             }
+            // Each database has had its verdict by now.
+            assert!(right, "something was lost or doubled: see above");
         }
     }
 }
