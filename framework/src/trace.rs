@@ -3,6 +3,17 @@
 //!
 //! A message that carries none begins a trace of its own, whose id is made of the message's place in its stream. So all
 //! attempts and all handlers of one message are in one trace, in whatever process they run.
+//!
+//! With the feature `otel`, a delivery's span is OpenTelemetry's, too, where the app has a layer of `tracing-opentelemetry`:
+//!
+//! ```ignore
+//! tracing_subscriber::registry()
+//!     .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("my-worker")))
+//!     .init();
+//! ```
+
+#[cfg(feature = "otel")]
+mod otel;
 
 use tokio::task_local;
 use tracing::{Instrument, Span, field};
@@ -168,10 +179,19 @@ impl Traced {
             attempt = field::Empty,
             trace_id = parent.trace_id(),
         );
-        Self {
-            context: parent.child(),
-            span,
-        }
+        let context = Self::descend(&span, &parent);
+        Self { context, span }
+    }
+
+    /// What comes of the delivery descends from its span, in the words of whoever keeps the spans.
+    #[cfg(feature = "otel")]
+    fn descend(span: &Span, parent: &TraceContext) -> TraceContext {
+        otel::join(span, parent).unwrap_or_else(|| parent.child())
+    }
+
+    #[cfg(not(feature = "otel"))]
+    fn descend(_: &Span, parent: &TraceContext) -> TraceContext {
+        parent.child()
     }
 
     /// Runs the delivery in its span.

@@ -7,6 +7,8 @@ use postroom::attempt_log;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::prelude::*;
+#[cfg(feature = "otel")]
+use tracing_subscriber::registry::LookupSpan;
 
 const VARIABLE: &str = "POSTROOM_LOG";
 const FORMAT_VARIABLE: &str = "POSTROOM_LOG_FORMAT";
@@ -39,8 +41,26 @@ pub(super) fn init(level: LevelFilter) {
     };
     // Failed attempts are kept with their log, whatever is shown of it here. A second subscriber is refused; the first one
     // then stays, which is what a test wants.
-    let _ = tracing_subscriber::registry()
+    let subscriber = tracing_subscriber::registry()
         .with(shown.then_some(log))
-        .with(attempt_log::layer())
-        .try_init();
+        .with(attempt_log::layer());
+    #[cfg(feature = "otel")]
+    init_with_spans(subscriber);
+    #[cfg(not(feature = "otel"))]
+    let _ = subscriber.try_init();
+}
+
+#[cfg(feature = "otel")]
+fn init_with_spans<S>(subscriber: S)
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
+    let (spans, error) = match super::otel::layer() {
+        Ok(spans) => (spans, None),
+        Err(error) => (None, Some(error)),
+    };
+    let _ = subscriber.with(spans.with_filter(LevelFilter::INFO)).try_init();
+    if let Some(error) = error {
+        tracing::error!(%error, "no spans are exported");
+    }
 }

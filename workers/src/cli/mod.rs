@@ -9,6 +9,8 @@ mod health;
 mod log;
 mod login;
 mod mailboxes;
+#[cfg(feature = "otel")]
+mod otel;
 mod outbox;
 mod suppressions;
 mod up;
@@ -113,6 +115,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Suppressions(args) => suppressions::run(args).await,
         Command::Health(args) => health::run(args).await,
     };
+    #[cfg(feature = "otel")]
+    otel::flush().await;
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
