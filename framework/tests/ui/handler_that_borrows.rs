@@ -1,4 +1,4 @@
-use postroom::{Cx, CxError, Handle, Handler, Message};
+use postroom::{Handler, Message};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize, Message)]
@@ -11,14 +11,6 @@ struct OrderCreated {
 #[handler(on = OrderCreated, id = "confirm-order")]
 struct ConfirmOrder<'a> {
     shop: &'a str,
-}
-
-impl<'a> Handle<OrderCreated> for ConfirmOrder<'a> {
-    type Error = CxError;
-
-    async fn handle(&self, _: OrderCreated, _: &mut Cx<'_>) -> Result<(), CxError> {
-        Ok(())
-    }
 }
 
 fn main() {}
