@@ -1,6 +1,6 @@
 //! By what name the user's crate knows postroom: `crate = "…"`, for those who have renamed it, or have it from another.
 
-use proc_macro2::{Group, TokenStream, TokenTree};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::Path;
 use syn::meta::ParseNestedMeta;
@@ -30,8 +30,8 @@ pub(crate) fn named(written: TokenStream, root: Option<&Path>) -> TokenStream {
             TokenTree::Ident(name) if name == "postroom" && begins_at_the_root(&named) => {
                 named.truncate(named.len() - 2);
                 named.extend(root.to_token_stream().into_iter().map(|mut token| {
-                    // Errors are underlined where they were; names are looked up where the user wrote the path.
-                    token.set_span(token.span().located_at(name.span()));
+                    // Errors are underlined where they were.
+                    token.set_span(Span::call_site().located_at(name.span()));
                     token
                 }));
             }
