@@ -261,6 +261,11 @@ mod striking {
             self.locked().missed += time;
         }
 
+        /// What it has missed so far, if it stands still.
+        pub(crate) fn missed(&self) -> Duration {
+            self.locked().missed
+        }
+
         pub(crate) fn go_on(&self) {
             self.locked().stalled = false;
             self.moved.notify_all();

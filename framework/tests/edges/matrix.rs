@@ -223,12 +223,11 @@ cases![on_sqlite, sqlite:
     being_overtaken: Overtake,
 ];
 
-// Not a stolen lease: a process that stands still keeps its row locks on Postgres, so that nobody can take over what
-// another of its tasks was about to commit. `scripts/crash-test` stops real processes there.
 cases![on_postgres, postgres:
     a_crash: Crash,
     a_refusing_database: Refuse,
     a_lost_word: Lose,
+    a_stolen_lease: Steal,
     a_second_copy: Copy,
     being_overtaken: Overtake,
 ];
