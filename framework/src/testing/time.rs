@@ -61,7 +61,8 @@ impl Stage {
         let (mut last, mut same, mut changed_at) = (None, 0_u32, Instant::now());
         loop {
             unstruck += self.replace_the_dead().await;
-            self.each(|faults| faults.missed() >= STANDSTILL, Faults::go_on).await;
+            self.each(|faults| faults.missed() >= STANDSTILL, Faults::go_on)
+                .await;
             self.stand_in_for_the_stalled().await;
             let look = self.look().await;
             same = if last.as_ref() == Some(&look) { same + 1 } else { 0 };
