@@ -53,7 +53,7 @@ where
     let is_set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
     let is = |name, wanted: &str| std::env::var(name).is_ok_and(|value| value.eq_ignore_ascii_case(wanted));
     let unwanted = is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none");
-    if unwanted || !ENDPOINTS.iter().any(|name| is_set(&name)) {
+    if unwanted || !ENDPOINTS.iter().any(is_set) {
         return Ok(None);
     }
     let exporter = SpanExporter::builder()
