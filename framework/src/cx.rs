@@ -24,8 +24,6 @@ pub struct Cx<'a> {
     pub(crate) effect_begun: bool,
     /// JSON, for duplicates and requesters.
     pub(crate) result: Option<String>,
-    /// The database went away after the effect had begun: that error says nothing about the effect.
-    pub(crate) effect_in_doubt: bool,
 }
 
 /// What a handler meets when postroom itself can't go on. Retried, if the handler's error enum says so.
@@ -109,7 +107,6 @@ impl<'a> Cx<'a> {
             tx: None,
             effect_begun: false,
             result: None,
-            effect_in_doubt: false,
         }
     }
 
@@ -176,16 +173,14 @@ impl<'a> Cx<'a> {
     /// When the database is away.
     pub async fn tx(&mut self) -> Result<&mut Tx, CxError> {
         if self.tx.is_none() {
-            self.effect_in_doubt = self.effect_begun;
             self.tx = Some(self.store.begin().await?);
-            self.effect_in_doubt = false;
         }
         self.tx.as_mut().ok_or(CxError::LeaseLost)
     }
 
-    /// Says that an effect outside SQL is about to happen, durably, before it does. From here on, a crash or an
-    /// [`Ambiguous`](Verdict::Ambiguous) error leaves it `unknown`, and the handler's policy decides; any other error
-    /// means that it did not happen.
+    /// Says that an effect outside SQL is about to happen, durably, before it does. From here on, a crash or an error, of
+    /// whatever verdict, leaves it `unknown`, and the handler's policy decides (without one it is held), unless the handler
+    /// knows better: [`effect_did_not_happen`](Self::effect_did_not_happen).
     ///
     /// # Errors
     /// When the lease was lost, so that the effect must not happen; when the database is away; inside [`tx`](Self::tx).
@@ -200,6 +195,12 @@ impl<'a> Cx<'a> {
         edge!(AfterEffectBegun);
         self.effect_begun = true;
         Ok(())
+    }
+
+    /// Says that the effect that was begun has certainly not happened, such as when the other side refused it: an error that
+    /// comes after this means what it says. Of effects of earlier attempts it says nothing.
+    pub fn effect_did_not_happen(&mut self) {
+        self.effect_begun = false;
     }
 
     /// The effect that an earlier attempt began and whose outcome was lost.

@@ -265,16 +265,13 @@ impl Executor {
         let handled = AssertUnwindSafe(handled).catch_unwind();
         let failure = match tokio::time::timeout(timeout, handled).await {
             Ok(Ok(Ok(()))) => return Ended::Succeeded,
-            Ok(Ok(Err(error))) => {
-                let in_doubt = cx.effect_in_doubt || (cx.effect_begun && !error.by_handler);
-                return Ended::Failed(error.failure.ambiguous_if(in_doubt));
-            }
+            Ok(Ok(Err(error))) => error.failure,
             Ok(Err(panic)) => {
                 Failure::retryable("panic", format!("the handler panicked: {}", panic_text(&*panic)))
             }
             Err(_) => Failure::retryable("timeout", format!("the handler took longer than {timeout:?}")),
         };
-        // It may have been cut off between the start of its effect and the verdict.
+        // An error after the start of the effect says nothing about the effect, unless the handler does.
         Ended::Failed(failure.ambiguous_if(cx.effect_begun))
     }
 

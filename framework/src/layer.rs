@@ -36,8 +36,6 @@ pub struct Next(Box<dyn CloneService>);
 #[error("{}", failure.error)]
 pub struct DeliveryError {
     pub(crate) failure: Failure,
-    /// What the handler itself says of an effect is to be believed; what stands around it can't know.
-    pub(crate) by_handler: bool,
 }
 
 impl DeliveryError {
@@ -56,7 +54,6 @@ impl DeliveryError {
     fn layer(error: impl Into<String>) -> Self {
         Self {
             failure: Failure::retryable("layer", error),
-            by_handler: false,
         }
     }
 }
@@ -65,7 +62,6 @@ impl<E: HandlerError> From<E> for DeliveryError {
     fn from(error: E) -> Self {
         Self {
             failure: Failure::of(&error),
-            by_handler: false,
         }
     }
 }
@@ -288,12 +284,7 @@ impl Layers {
         delivery: Option<Delivery>,
         handled: impl Future<Output = Result<(), Failure>>,
     ) -> Answer {
-        let handled = async {
-            handled.await.map_err(|failure| DeliveryError {
-                failure,
-                by_handler: true,
-            })
-        };
+        let handled = async { handled.await.map_err(|failure| DeliveryError { failure }) };
         let (Some(stack), Some(mut delivery)) = (&self.0, delivery) else {
             return handled.await;
         };

@@ -52,9 +52,8 @@ enum TaskError {
     #[error(transparent)]
     #[on(inherit)]
     Postroom(#[from] CxError),
-    /// It may come after the effect: anything else than this would say that the effect did not happen.
     #[error(transparent)]
-    #[on(ambiguous)]
+    #[on(retry)]
     Sql(#[from] sqlx::Error),
 }
 

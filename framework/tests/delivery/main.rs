@@ -73,6 +73,7 @@ everywhere![
     work_of_a_process_that_died_runs_again,
     three_deaths_of_the_process_are_enough,
     an_effect_whose_commit_failed_is_not_forgotten,
+    an_error_says_nothing_of_an_effect_unless_the_handler_does,
     last_words_that_cannot_commit_do_not_cost_the_letter,
     a_replay_whose_work_was_done_by_another_copy_is_over,
     headers_with_nul_hold_up_nothing,

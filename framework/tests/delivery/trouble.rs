@@ -7,7 +7,7 @@ use postroom::{Cx, CxError, Handle, Handler, HandlerError, Message, Running};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
-use crate::probe::{Outcome, Ping, Pong, Probe, Run};
+use crate::probe::{Outcome, Ping, Pong, Probe, ProbeError, Run};
 use crate::world::{World, within};
 
 /// Fails with what the database says, to be tried again.
@@ -73,6 +73,50 @@ pub(crate) async fn an_effect_whose_commit_failed_is_not_forgotten(world: World)
         [None, Some("the-effect".to_owned())],
         "the second run must know that the effect may have happened"
     );
+}
+
+/// Begins its effect and fails with a plain error; the second ping says that its effect did not happen.
+#[derive(Handler)]
+#[handler(on = Ping, id = "faltering", idempotent(key = [id], ttl = "1d"), retry(max = 4, backoff = "5ms..20ms"), ambiguous = Resend)]
+struct Faltering(UnboundedSender<Run>);
+
+impl Handle<Ping> for Faltering {
+    type Error = ProbeError;
+
+    async fn handle(&self, ping: Ping, cx: &mut Cx<'_>) -> Result<(), ProbeError> {
+        let _ = self.0.send(Run {
+            id: ping.id,
+            attempt: cx.attempt(),
+            unresolved_effect: cx.unresolved_effect().map(str::to_owned),
+        });
+        if cx.attempt() == 1 {
+            cx.begin_effect("the-effect").await?;
+            if ping.id == 2 {
+                cx.effect_did_not_happen();
+            }
+            return Err(ProbeError::NotYet);
+        }
+        Ok(cx.publish(&Pong::of(&ping)).await?)
+    }
+}
+
+pub(crate) async fn an_error_says_nothing_of_an_effect_unless_the_handler_does(world: World) {
+    let (runs, mut seen) = mpsc::unbounded_channel();
+    let app = world.app().await.handler(Faltering(runs));
+    let running = app.start().await.expect("the app starts");
+    let mut pongs = world.subscribe("tests.pong").await;
+    world.ping(1, Outcome::Succeed).await;
+    world.ping(2, Outcome::Succeed).await;
+    let mut ids = pongs.ids(2).await;
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2]);
+    running.drain().await;
+    let mut second: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok())
+        .filter(|run| run.attempt == 2)
+        .map(|run| (run.id, run.unresolved_effect))
+        .collect();
+    second.sort();
+    assert_eq!(second, [(1, Some("the-effect".to_owned())), (2, None)]);
 }
 
 /// Fails for good, and its last words leave behind a transaction that can't commit.

@@ -98,7 +98,11 @@ impl SendMail {
         let (offer, mails) = offer(account, &pool, mail).await.map_err(SendError::of)?;
         // From here to the verdict a crash leaves it open whether the mail went out, and the ledger must know.
         cx.begin_effect(&send.message_id).await?;
-        let (response, relay) = offer.deliver(&mail.bytes).await.map_err(SendError::of)?;
+        let delivered = offer.deliver(&mail.bytes).await;
+        if delivered.as_ref().is_err_and(|trouble| !trouble.is_unknown()) {
+            cx.effect_did_not_happen();
+        }
+        let (response, relay) = delivered.map_err(SendError::of)?;
         pool.give_back(relay, mails + 1).await;
         Ok(response)
     }
