@@ -172,9 +172,7 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
             let aliases = aliases(&meta, mistakes)?;
             declared.aliases.set(&meta, aliases, mistakes);
         } else if meta.path.is_ident("crate") {
-            if let Some(path) = mistakes.keep(root::parse(&meta)) {
-                declared.postroom.set(&meta, path, mistakes);
-            }
+            root::read(&meta, &mut declared.postroom, mistakes);
         } else {
             return attributes::unknown(&meta, KEYS, mistakes);
         }

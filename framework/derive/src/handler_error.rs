@@ -80,9 +80,7 @@ fn root_of(input: &DeriveInput, mistakes: &mut Mistakes) -> Option<syn::Path> {
             if !meta.path.is_ident("crate") {
                 return Err(meta.error("the verdict of a variant"));
             }
-            if let Some(path) = mistakes.keep(root::parse(&meta)) {
-                postroom.set(&meta, path, mistakes);
-            }
+            root::read(&meta, &mut postroom, mistakes);
             Ok(())
         });
         if parsed.is_err() {

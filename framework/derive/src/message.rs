@@ -33,9 +33,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             let version: Type = meta.value()?.parse()?;
             older.set(&meta, version, mistakes);
         } else if meta.path.is_ident("crate") {
-            if let Some(path) = mistakes.keep(root::parse(&meta)) {
-                postroom.set(&meta, path, mistakes);
-            }
+            root::read(&meta, &mut postroom, mistakes);
         } else {
             return attributes::unknown(&meta, KEYS, mistakes);
         }

@@ -5,10 +5,17 @@ use quote::ToTokens;
 use syn::Path;
 use syn::meta::ParseNestedMeta;
 
-use crate::attributes::string;
+use crate::attributes::{Mistakes, Once, string};
+
+/// Reads the value of `crate = …` into `postroom`.
+pub(crate) fn read(meta: &ParseNestedMeta<'_>, postroom: &mut Once<Path>, mistakes: &mut Mistakes) {
+    if let Some(path) = mistakes.keep(parse(meta)) {
+        postroom.set(meta, path, mistakes);
+    }
+}
 
 /// `crate = "mail"`, or a path such as `"crate::mail::postroom"`.
-pub(crate) fn parse(meta: &ParseNestedMeta<'_>) -> syn::Result<Path> {
+fn parse(meta: &ParseNestedMeta<'_>) -> syn::Result<Path> {
     let text = string(meta)?;
     let wanted = "this is no path to postroom, such as \"mail\" or \"crate::mail::postroom\"";
     text.parse_with(Path::parse_mod_style)
