@@ -8,6 +8,7 @@ use super::*;
 
 on_both![
     many_at_once_share_commits,
+    all_leases_in_flight_are_renewed_by_one_transaction,
     a_bad_row_fails_alone,
     one_key_many_times_at_once_is_one_piece_of_work,
     a_second_write_for_a_row_sees_the_first,
@@ -45,6 +46,24 @@ async fn many_at_once_share_commits(fresh: Fresh) {
     .await;
     let writes = u64::try_from(HANDLERS * 4 * 2).expect("a few hundred");
     assert!(commits <= writes / 4, "{writes} writes took {commits} commits");
+}
+
+async fn all_leases_in_flight_are_renewed_by_one_transaction(fresh: Fresh) {
+    let store = fresh.open().await;
+    let mut leases = Vec::new();
+    for n in 0..HANDLERS {
+        leases.push(granted(&store, &format!("{n}")).await.lease);
+    }
+    let over = leases[7].clone();
+    let ending = Ending::new(&over, Settlement::Done { result: None });
+    assert!(store.settle(ending).await.expect("settle"));
+    let commits = commits_of(&store, async {
+        let held = store.renew(leases.clone(), LONG).await.expect("renew");
+        let lost: Vec<_> = leases.iter().zip(held).filter(|(_, held)| !held).collect();
+        assert_eq!(lost, [(&over, false)]);
+    })
+    .await;
+    assert_eq!(commits, 1);
 }
 
 /// Refused by a trigger, as a bad row is by a constraint.
