@@ -13,6 +13,11 @@ const FILTER_TOKENS_MAX: usize = 1024;
 pub struct Filter(Bytes);
 
 impl Filter {
+    /// The only subject that this matches, if it has no wildcards.
+    pub fn literal(&self) -> Option<&[u8]> {
+        (!tokens(&self.0).any(is_wildcard)).then_some(&self.0)
+    }
+
     /// `None` when the text is no valid subscription subject.
     pub fn parse(text: &[u8]) -> Option<Filter> {
         let is_bounded = tokens(text).nth(FILTER_TOKENS_MAX).is_none();

@@ -153,6 +153,13 @@ impl Index {
 
     /// The first live message at or after `seq` that one of `filters` matches; none means all.
     pub fn next_matching(&self, seq: Seq, filters: &[Filter]) -> Option<&Entry> {
+        if let Some(subjects) = self.literal_subjects(filters) {
+            let next = subjects.into_iter().filter_map(|id| {
+                let seqs = &self.subjects[id as usize].seqs;
+                seqs.get(seqs.partition_point(|&other| other < seq)).copied()
+            });
+            return self.get(next.min()?);
+        }
         let matches = |entry: &&Entry| {
             entry.is_live()
                 && (filters.is_empty()
@@ -179,10 +186,9 @@ impl Index {
         self.matching_subjects(filters).map(since).sum::<usize>() as u64
     }
 
-    pub fn last_matching(&self, filters: &[Filter]) -> Option<Seq> {
-        self.matching_subjects(filters)
-            .filter_map(|subject| subject.seqs.back().copied())
-            .max()
+    /// The newest live sequence up to `until` that matches.
+    pub fn last_matching(&self, until: Seq, filters: &[Filter]) -> Option<Seq> {
+        self.last_per_subject(until, filters).into_iter().max()
     }
 
     /// The newest live sequence up to `until` of each subject that matches, in no order.
@@ -326,9 +332,26 @@ impl Index {
     }
 
     fn matching_subjects<'a>(&'a self, filters: &'a [Filter]) -> impl Iterator<Item = &'a Subject> {
-        self.subjects.iter().filter(move |subject| {
+        let literal = self.literal_subjects(filters);
+        let all = literal.is_none().then_some(&self.subjects);
+        let matching = all.into_iter().flatten().filter(move |subject| {
             filters.is_empty() || filters.iter().any(|filter| filter.matches(&subject.name))
-        })
+        });
+        let named = literal.into_iter().flatten();
+        named.map(|id| &self.subjects[id as usize]).chain(matching)
+    }
+
+    /// The subjects that filters without wildcards name, found without looking at the others.
+    fn literal_subjects(&self, filters: &[Filter]) -> Option<Vec<u32>> {
+        let names: Option<Vec<&[u8]>> = filters.iter().map(Filter::literal).collect();
+        let names = names.filter(|names| !names.is_empty())?;
+        let mut ids: Vec<u32> = names
+            .iter()
+            .filter_map(|&name| self.by_name.get(name).copied())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Some(ids)
     }
 
     fn intern(&mut self, name: &[u8]) -> u32 {

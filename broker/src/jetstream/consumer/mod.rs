@@ -266,7 +266,9 @@ fn start_of(config: &ConsumerConfig, index: &Index) -> Seq {
     match config.deliver_policy {
         DeliverPolicy::All => index.first_seq(),
         DeliverPolicy::New => after_last,
-        DeliverPolicy::Last => index.last_matching(&config.filters()).unwrap_or(after_last),
+        DeliverPolicy::Last => index
+            .last_matching(index.last_seq(), &config.filters())
+            .unwrap_or(after_last),
         DeliverPolicy::LastPerSubject => {
             let found = index.last_per_subject(index.last_seq(), &config.filters());
             found.into_iter().min().unwrap_or(after_last)

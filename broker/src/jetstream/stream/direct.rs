@@ -42,11 +42,9 @@ impl Stream {
     }
 
     fn send_one(&mut self, reply: &Bytes, request: &GetRequest) -> Result<(), Refusal> {
-        let found = self.find(request).map_err(|_| BAD)?;
-        // What is not durable yet may not be shown.
-        let message = found
-            .filter(|message| message.seq <= self.visible)
-            .ok_or(NOT_FOUND)?;
+        // What is not durable yet may not be shown; until it is, what came before it is the newest.
+        let found = self.find(request, self.visible).map_err(|_| BAD)?;
+        let message = found.ok_or(NOT_FOUND)?;
         self.send_found(reply, &message, request.no_hdr, None);
         Ok(())
     }

@@ -314,7 +314,8 @@ impl Stream {
 
     fn message_get(&mut self, body: &[u8]) -> Result<Got, ApiError> {
         let request: GetRequest = json::decode_optional(body)?;
-        let message = self.find(&request)?.ok_or(api_error::NO_MESSAGE)?;
+        let until = self.store.index().last_seq();
+        let message = self.find(&request, until)?.ok_or(api_error::NO_MESSAGE)?;
         let (headers, payload) = message.body.split_at(message.header_len);
         let headers = if request.no_hdr { &[] } else { headers };
         Ok(Got {
@@ -328,8 +329,8 @@ impl Stream {
         })
     }
 
-    /// The message that a request names; `BAD_REQUEST` unless it names one in exactly one way.
-    pub(super) fn find(&mut self, request: &GetRequest) -> Result<Option<Loaded>, ApiError> {
+    /// The message that a request names, of those up to `until`; `BAD_REQUEST` unless it names one in exactly one way.
+    pub(super) fn find(&mut self, request: &GetRequest, until: Seq) -> Result<Option<Loaded>, ApiError> {
         let is_batch = request.batch > 1
             || request.max_bytes > 0
             || !request.multi_last.is_empty()
@@ -355,13 +356,13 @@ impl Stream {
         ) {
             ("", "", seq @ 1.., None) => index.get(seq).map(|entry| entry.seq),
             ("", "", 0, Some(start)) => index.next(start).map(|entry| entry.seq),
-            (last, "", 0, None) if !last.is_empty() => index.last_matching(&[filter(last)?]),
+            (last, "", 0, None) if !last.is_empty() => index.last_matching(until, &[filter(last)?]),
             ("", next, seq, start) if !next.is_empty() => index
                 .next_matching(start.unwrap_or(seq), &[filter(next)?])
                 .map(|entry| entry.seq),
             _ => return Err(api_error::BAD_REQUEST),
         };
-        let Some(seq) = seq else {
+        let Some(seq) = seq.filter(|&seq| seq <= until) else {
             return Ok(None);
         };
         self.store
