@@ -16,6 +16,8 @@ pub struct Recovered {
     pub progress: Progress,
     /// Messages whose delivery may have been lost from the log.
     unclear: Vec<Range<Seq>>,
+    /// Where such a stretch begins whose end is not known yet: the next first delivery tells it.
+    unclear_from: Option<Seq>,
     /// Settled, by a record whose delivery was not seen.
     settled: BTreeSet<Seq>,
 }
@@ -31,7 +33,12 @@ impl Recovered {
     pub fn on_delivered(&mut self, delivery: &Delivery, policy: AckPolicy) {
         let known = self.progress.delivered;
         if delivery.consumer_seq > known.consumer_seq + 1 && policy != AckPolicy::None {
-            self.unclear.push(known.stream_seq + 1..delivery.stream_seq);
+            self.unclear_from.get_or_insert(known.stream_seq + 1);
+        }
+        if delivery.stream_seq > known.stream_seq
+            && let Some(from) = self.unclear_from.take()
+        {
+            self.unclear.push(from..delivery.stream_seq);
         }
         self.progress.record(delivery, policy);
     }
@@ -85,6 +92,15 @@ mod tests {
         recovered.on_settled(5);
         recovered.on_settled(4);
         assert_eq!(pending(recovered), [1, 2]);
+    }
+
+    #[test]
+    fn a_redelivery_after_the_gap_does_not_hide_it() {
+        let mut recovered = Recovered::default();
+        recovered.on_delivered(&delivery(1, 1), AckPolicy::Explicit);
+        recovered.on_delivered(&delivery(1, 4), AckPolicy::Explicit);
+        recovered.on_delivered(&delivery(4, 5), AckPolicy::Explicit);
+        assert_eq!(pending(recovered), [1, 2, 3, 4]);
     }
 
     #[test]

@@ -128,6 +128,14 @@ impl Model {
         self.promises.stored = before.stored.into_iter().filter(is_there).collect();
         self.promises.confirmed.retain(|&seq| seq <= last);
         self.promises.removed.retain(|&seq| seq <= last);
+        // What was superseded may be back, as after a purge.
+        let superseded: Vec<Seq> = self
+            .seen
+            .keys()
+            .copied()
+            .filter(|&seq| self.is_superseded(seq))
+            .collect();
+        self.removing.extend(superseded);
         self.seen.retain(|seq, _| is_there(seq));
         self.ids.retain(|_, seq| is_there(seq));
         self.removing.retain(|&seq| seq <= last);
