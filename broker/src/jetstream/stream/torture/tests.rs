@@ -56,7 +56,9 @@ impl Totals {
 
 /// Lives lives of one kind and says what they added up to.
 fn check(default_count: u64, kind: Kind) -> (u64, Totals) {
-    let count = setting("TORTURE_SEEDS").unwrap_or(default_count);
+    // Of the other kinds as many in proportion.
+    let count =
+        setting("TORTURE_SEEDS").map_or(default_count, |seeds| (seeds * default_count / SEEDS).max(1));
     let from = setting("TORTURE_FROM").unwrap_or(0);
     let totals = live_many(from, count, kind);
     eprintln!("{count} lives from seed {from}, 0 violations, {kind:?}: {totals:?}");
