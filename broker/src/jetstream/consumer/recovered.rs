@@ -18,7 +18,7 @@ pub struct Recovered {
     unclear: Vec<Range<Seq>>,
     /// Where such a stretch begins whose end is not known yet: the next first delivery tells it.
     unclear_from: Option<Seq>,
-    /// Settled, by a record whose delivery was not seen.
+    /// Settled by a record whose delivery was not seen, or that may lie in a gap and was delivered once more after it.
     settled: BTreeSet<Seq>,
 }
 
@@ -44,7 +44,8 @@ impl Recovered {
     }
 
     pub fn on_settled(&mut self, seq: Seq) {
-        if !self.progress.settle(seq) {
+        let has_gaps = self.unclear_from.is_some() || !self.unclear.is_empty();
+        if !self.progress.settle(seq) || has_gaps {
             self.settled.insert(seq);
         }
     }
@@ -101,6 +102,15 @@ mod tests {
         recovered.on_delivered(&delivery(1, 4), AckPolicy::Explicit);
         recovered.on_delivered(&delivery(4, 5), AckPolicy::Explicit);
         assert_eq!(pending(recovered), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_was_delivered_again_and_settled_then_is_done() {
+        let mut recovered = Recovered::default();
+        recovered.on_delivered(&delivery(5, 5), AckPolicy::Explicit);
+        recovered.on_delivered(&delivery(2, 6), AckPolicy::Explicit);
+        recovered.on_settled(2);
+        assert_eq!(pending(recovered), [1, 3, 4, 5]);
     }
 
     #[test]

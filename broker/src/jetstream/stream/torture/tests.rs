@@ -118,7 +118,8 @@ fn lives_that_went_wrong_once() {
 }
 
 /// A redelivery was logged after deliveries whose record the power loss took, and hid that they were missing. (Of two of
-/// them the model thought wrongly: what a later message superseded may come back with it gone.)
+/// them the model thought wrongly: what a later message superseded may come back with it gone.) In the last, what had been
+/// delivered again for that reason, and was settled, came back after a kill.
 #[test]
 fn lives_with_later_syncs_that_went_wrong_once() {
     let by_clock = SyncPolicy::Interval(SYNC_INTERVAL);
@@ -128,6 +129,7 @@ fn lives_with_later_syncs_that_went_wrong_once() {
         (SyncPolicy::Os, 20230),
         (SyncPolicy::Os, 22423),
         (by_clock, 34359),
+        (SyncPolicy::Os, 5892),
     ] {
         let kind = Kind {
             sync,
