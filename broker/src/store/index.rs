@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::accounting::Accounting;
+pub use super::entry::Entry;
 use super::frame;
 use super::log::Position;
 use super::record::MESSAGE_OVERHEAD;
@@ -15,18 +16,6 @@ use crate::subject::Filter;
 
 /// Gaps are kept in place until they outnumber the living by this many.
 const GAPS_TOLERATED: usize = 1024;
-
-#[derive(Debug, Clone, Copy)]
-pub struct Entry {
-    pub seq: Seq,
-    pub time: Nanos,
-    segment: u32,
-    offset: u32,
-    /// Length of the frame; 0 marks a removed message.
-    len: u32,
-    accounted: u32,
-    subject: u32,
-}
 
 #[derive(Debug, Default)]
 pub struct Index {
@@ -48,24 +37,6 @@ pub struct Index {
 struct Subject {
     name: Arc<[u8]>,
     seqs: VecDeque<Seq>,
-}
-
-impl Entry {
-    pub fn position(&self) -> Position {
-        Position {
-            segment: u64::from(self.segment),
-            offset: u64::from(self.offset),
-            len: self.len as usize,
-        }
-    }
-
-    pub fn accounted(&self) -> u64 {
-        u64::from(self.accounted)
-    }
-
-    fn is_live(&self) -> bool {
-        self.len > 0
-    }
 }
 
 impl Index {

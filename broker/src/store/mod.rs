@@ -9,6 +9,7 @@
 pub mod accounting;
 mod compact;
 pub mod directory;
+mod entry;
 pub mod folder;
 pub mod frame;
 pub mod index;
