@@ -1,24 +1,23 @@
 //! The slots of one handler in one process: what runs, what waits, and how much more to ask for.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, RateLimiter};
 use metrics::gauge;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::bus::Incoming;
+use crate::buckets::{self, Buckets};
+use crate::bus::{Incoming, Pull};
 use crate::execute::Executor;
 use crate::handler::Opened;
-use crate::key::Key;
 use crate::names;
-use crate::rate::Rate;
-use crate::room::Room;
+use crate::room::{Room, Ticket};
 use crate::slot::Slot;
+use crate::store::{StoreError, settled};
 
 /// What is handed back unbegun is delivered again after this.
 pub(crate) const HAND_BACK: Duration = Duration::from_millis(100);
@@ -34,6 +33,11 @@ const BREATH: Duration = Duration::from_millis(20);
 /// Slots that are opened in place of stuck ones. Each stuck handler keeps a thread of the runtime, of which there are few.
 const MOST_REPLACED: usize = 4;
 
+/// Keys that are held up by what is away, and looked after at a time.
+const MOST_LOOKED_AFTER: usize = 64;
+/// The broker is asked about what does not come for so long, and of which the ledger knows nothing.
+const LONG_AWAY: Duration = Duration::from_secs(30);
+
 pub(crate) struct Floor {
     executor: Executor,
     room: Room<Arrived>,
@@ -43,9 +47,13 @@ pub(crate) struct Floor {
     reported: mpsc::UnboundedReceiver<Report>,
     tasks: TaskTracker,
     rate: Option<DefaultDirectRateLimiter>,
+    /// The rates of keys.
+    buckets: Option<Buckets>,
     /// When a token or a breath is due.
     wake: Option<Instant>,
     resting_until: Option<Instant>,
+    /// Of the keys that are held up, so many were looked after.
+    looked_after: usize,
     /// A moving average over the last deliveries.
     usual_time: Option<Duration>,
 }
@@ -54,17 +62,20 @@ struct Arrived {
     incoming: Incoming,
     /// Opened already, where its key had to be known.
     opened: Option<Opened>,
+    /// It has its key's token.
+    paid: bool,
 }
 
 struct Running {
     slot: Slot,
-    lane: Option<Key>,
+    ticket: Option<Ticket>,
     stuck: bool,
 }
 
 struct Report {
     id: u64,
     took: Duration,
+    settled: bool,
 }
 
 impl Floor {
@@ -72,8 +83,9 @@ impl Floor {
         let policy = executor.handler.policy();
         let (reports, reported) = mpsc::unbounded_channel();
         Self {
-            room: Room::new(policy.per_key.map_or(usize::MAX, usize::from)),
-            rate: policy.rate.and_then(limiter),
+            room: Room::new(policy.per_key),
+            rate: policy.rate.and_then(buckets::limiter),
+            buckets: policy.per_key.and_then(|per_key| per_key.rate).map(Buckets::new),
             executor,
             running: HashMap::new(),
             last: 0,
@@ -82,6 +94,7 @@ impl Floor {
             tasks: TaskTracker::new(),
             wake: None,
             resting_until: None,
+            looked_after: 0,
             usual_time: None,
         }
     }
@@ -91,7 +104,17 @@ impl Floor {
         let keyed = self.executor.handler.policy().per_key.is_some();
         let mut opened = keyed.then(|| self.executor.open(&incoming));
         let lane = opened.as_mut().and_then(|opened| opened.lane.take());
-        if let Err(Arrived { incoming, .. }) = self.room.admit(Arrived { incoming, opened }, lane) {
+        let ticket = opened.as_ref().zip(lane).map(|(opened, lane)| Ticket {
+            lane,
+            seq: incoming.stream_seq,
+            key: opened.key.clone(),
+        });
+        let arrived = Arrived {
+            incoming,
+            opened,
+            paid: false,
+        };
+        if let Some(Arrived { incoming, .. }) = self.room.admit(arrived, ticket, Instant::now()) {
             self.resting_until = Some(Instant::now() + BREATH);
             incoming
                 .receipt
@@ -102,21 +125,47 @@ impl Floor {
 
     /// Begins as many as there are slots, keys and tokens for.
     pub(crate) fn begin_what_can(&mut self) {
-        self.wake = self.resting_until;
-        while self.free() > 0 && self.room.has_next() {
-            if let Some(Err(not_yet)) = self.rate.as_ref().map(RateLimiter::check) {
-                let due = Instant::now() + not_yet.wait_time_from(DefaultClock::default().now());
-                self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
-                return;
+        let now = Instant::now();
+        let mut due = self.resting_until;
+        while self.free() > 0
+            && let Some(at) = self.room.next(now)
+        {
+            if !self.has_its_keys_token(at, now) {
+                continue;
             }
-            let Some((arrived, lane)) = self.room.next() else {
-                return;
-            };
-            self.begin(arrived, lane);
+            if let Some(Err(not_yet)) = self.rate.as_ref().map(RateLimiter::check) {
+                let token = now + not_yet.wait_time_from(DefaultClock::default().now());
+                due = earlier(due, Some(token));
+                break;
+            }
+            if let Some((arrived, ticket)) = self.room.take(at) {
+                self.begin(arrived, ticket);
+            }
         }
+        if self.buckets.is_some() {
+            due = earlier(due, self.room.due(now));
+        }
+        self.wake = due;
     }
 
-    fn begin(&mut self, arrived: Arrived, lane: Option<Key>) {
+    /// If not, its key is passed by until there is one.
+    fn has_its_keys_token(&mut self, at: usize, now: Instant) -> bool {
+        let (Some(buckets), Some((arrived, Some(key)))) = (&mut self.buckets, self.room.at(at)) else {
+            return true;
+        };
+        if !arrived.paid {
+            match buckets.take(key, now) {
+                Ok(()) => arrived.paid = true,
+                Err(due) => {
+                    self.room.is_dry(at, due);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn begin(&mut self, arrived: Arrived, ticket: Option<Ticket>) {
         self.last += 1;
         let (id, slot, reports) = (self.last, Slot::default(), self.reports.clone());
         let mut executor = self.executor.clone();
@@ -125,31 +174,33 @@ impl Floor {
             id,
             Running {
                 slot,
-                lane,
+                ticket,
                 stuck: false,
             },
         );
         self.tasks.spawn(async move {
             let began = Instant::now();
+            let receipt = arrived.incoming.receipt.clone();
             executor.execute(arrived.incoming, arrived.opened).await;
             // The floor may be gone, with the process about to follow.
             let _ = reports.send(Report {
                 id,
                 took: began.elapsed(),
+                settled: receipt.is_settled(),
             });
         });
     }
 
     /// Resolves when a delivery has ended.
     pub(crate) async fn ended(&mut self) {
-        let Some(Report { id, took }) = self.reported.recv().await else {
+        let Some(Report { id, took, settled }) = self.reported.recv().await else {
             return std::future::pending().await;
         };
         self.usual_time = Some(self.usual_time.map_or(took, |usual| (usual * 7 + took) / 8));
         let Some(ended) = self.running.remove(&id) else {
             return;
         };
-        self.room.ended(ended.lane.as_ref());
+        self.room.ended(ended.ticket.as_ref(), settled, Instant::now());
         if ended.stuck {
             tracing::warn!(handler = self.handler(), "a stuck handler has ended after all");
             self.tell_stuck();
@@ -162,7 +213,7 @@ impl Floor {
             return 0;
         }
         let budget = self.free() + self.ahead();
-        let wanted = budget.saturating_sub(self.room.ready());
+        let wanted = budget.saturating_sub(self.room.ready(Instant::now()));
         // Not one by one while there is something to do: each question costs a round trip.
         let all = self.slots() + self.ahead();
         let busy = self.free() < self.slots();
@@ -202,8 +253,8 @@ impl Floor {
         self.wake.filter(|wake| *wake > Instant::now())
     }
 
-    /// Tells the broker that what waits is not forgotten, and gives up on what is stuck.
-    pub(crate) async fn look_around(&mut self) {
+    /// Tells the broker that what waits is not forgotten, gives up on what is stuck, and looks for what does not come.
+    pub(crate) async fn look_around(&mut self, pull: &Pull) {
         let handler = self.handler();
         let mut found = false;
         for running in self.running.values_mut().filter(|running| !running.stuck) {
@@ -225,6 +276,46 @@ impl Floor {
         for arrived in self.room.iter() {
             arrived.incoming.receipt.progress().await;
         }
+        self.look_after_the_away(pull).await;
+    }
+
+    /// What holds up its key and is not here may have been settled by another process.
+    async fn look_after_the_away(&mut self, pull: &Pull) {
+        let away = self.room.away(self.looked_after, MOST_LOOKED_AFTER);
+        self.looked_after = match away.len() {
+            MOST_LOOKED_AFTER => self.looked_after + MOST_LOOKED_AFTER,
+            _ => 0,
+        };
+        let mut left = Vec::new();
+        for (ticket, since) in away {
+            match self.is_settled(&ticket).await {
+                Ok(true) => self.room.settled_elsewhere(&ticket),
+                Ok(false) if since.elapsed() > LONG_AWAY => left.push(ticket),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(handler = self.handler(), %error, "what is away can't be looked up");
+                    return;
+                }
+            }
+        }
+        if left.is_empty() {
+            return;
+        }
+        // Such as a replay that was another handler's: acked, without a row of this one.
+        match pull.settled_up_to().await {
+            Ok(seq) => left
+                .iter()
+                .filter(|ticket| ticket.seq <= seq)
+                .for_each(|ticket| self.room.settled_elsewhere(ticket)),
+            Err(error) => tracing::debug!(handler = self.handler(), %error, "the broker can't be asked"),
+        }
+    }
+
+    async fn is_settled(&self, ticket: &Ticket) -> Result<bool, StoreError> {
+        let mut tx = self.executor.store.read().await?;
+        let settled = settled::is_settled(&mut tx, self.handler(), &ticket.key).await?;
+        tx.rollback().await?;
+        Ok(settled)
     }
 
     fn tell_stuck(&self) {
@@ -238,7 +329,7 @@ impl Floor {
 
     /// Gives back what has not begun.
     pub(crate) async fn hand_back(&mut self) {
-        for arrived in self.room.clear() {
+        for arrived in self.room.clear(Instant::now()) {
             arrived.incoming.receipt.nak(HAND_BACK).await;
         }
     }
@@ -250,7 +341,6 @@ impl Floor {
     }
 }
 
-fn limiter(rate: Rate) -> Option<DefaultDirectRateLimiter> {
-    let quota = Quota::with_period(rate.refill())?.allow_burst(NonZeroU32::new(rate.count)?);
-    Some(RateLimiter::direct(quota))
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

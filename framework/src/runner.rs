@@ -87,7 +87,8 @@ async fn work(
     loop {
         floor.begin_what_can();
         if pulling.is_none()
-            && let wanted @ 1.. = floor.wanted()
+            // What has arrived and is not admitted yet is on its way to a slot, too.
+            && let wanted @ 1.. = floor.wanted().saturating_sub(arrivals.len())
         {
             pulling = Some(Box::pin(pull.pull(wanted, sender)));
         }
@@ -106,7 +107,7 @@ async fn work(
                 pulling = None;
             }
             () = tokio::time::sleep_until(wake) => {}
-            _ = ticks.tick() => floor.look_around().await,
+            _ = ticks.tick() => floor.look_around(pull).await,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::handler::{Ask, Reconcile, ask};
 use crate::key::Key;
 use crate::message::Message;
 use crate::outcome::Ambiguous;
+use crate::per_key::PerKey;
 use crate::rate::Rate;
 use crate::retry::Backoff;
 
@@ -57,8 +58,8 @@ pub(crate) struct Policy {
     pub(crate) retry: Backoff,
     pub(crate) timeout: Duration,
     pub(crate) concurrency: u16,
-    /// So many at a time of those that share a lane.
-    pub(crate) per_key: Option<u16>,
+    /// What holds among those that share a lane.
+    pub(crate) per_key: Option<PerKey>,
     pub(crate) rate: Option<Rate>,
     pub(crate) ambiguous: Option<Ambiguous>,
 }
@@ -163,12 +164,12 @@ impl<M: Message> Spec<M> {
         self
     }
 
-    /// Of messages with an equal key, such as a recipient's domain, so many at a time in one process. One that must wait for
-    /// its key is not claimed yet, so no attempt is spent, and those of other keys pass it by. It makes no order.
+    /// What holds among messages with an equal key, such as a recipient's domain: so many at a time, in order, so many in a
+    /// time.
     #[must_use]
-    pub const fn per_key(mut self, key: fn(&M) -> Key, limit: u16) -> Self {
+    pub const fn per_key(mut self, key: fn(&M) -> Key, holds: PerKey) -> Self {
         self.lane = Some(key);
-        self.policy.per_key = Some(limit);
+        self.policy.per_key = Some(holds);
         self
     }
 
@@ -262,18 +263,21 @@ impl Policy {
         if self.concurrency == 0 {
             return wrong("concurrency", "0".to_owned(), "use 1 or more");
         }
-        if self.per_key == Some(0) {
+        if self.per_key.is_some_and(|per_key| per_key.at_a_time() == 0) {
             return wrong("per_key", "0".to_owned(), "use 1 or more");
         }
-        if let Some(rate) = self.rate
-            && rate.refill().is_zero()
-        {
-            let value = format!("{} in {}", rate.count, humantime::format_duration(rate.per));
-            return wrong(
-                "rate",
-                value,
-                "use 1 message or more, and no more than a thousand million a second",
-            );
+        let of_each_key = self.per_key.and_then(|per_key| per_key.rate);
+        for (field, rate) in [("rate", self.rate), ("per_key's rate", of_each_key)] {
+            if let Some(rate) = rate
+                && rate.refill().is_zero()
+            {
+                let value = format!("{} in {}", rate.count, humantime::format_duration(rate.per));
+                return wrong(
+                    field,
+                    value,
+                    "use 1 message or more, and no more than a thousand million a second",
+                );
+            }
         }
         let horizon = self.retry.horizon(self.timeout);
         if self.ttl < horizon {
@@ -357,7 +361,7 @@ mod tests {
         );
         check(
             Policy {
-                per_key: Some(0),
+                per_key: Some(PerKey::at_most(0)),
                 ..policy()
             },
             "per_key is 0",
@@ -369,6 +373,8 @@ mod tests {
         ] {
             let rate = Some(Rate::new(count, per));
             check(Policy { rate, ..policy() }, words);
+            let per_key = rate.map(PerKey::rate);
+            check(Policy { per_key, ..policy() }, &format!("per_key's {words}"));
         }
         check(
             Policy {

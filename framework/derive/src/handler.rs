@@ -2,6 +2,7 @@
 
 mod expand;
 mod numbers;
+mod per_key;
 
 use std::time::Duration;
 
@@ -9,14 +10,15 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::meta::ParseNestedMeta;
 use syn::punctuated::Punctuated;
-use syn::{DeriveInput, Expr, ExprArray, Ident, LitInt, LitStr, Token, Type};
+use syn::{DeriveInput, Expr, ExprArray, Ident, LitStr, Token, Type};
 
 use crate::attributes::{self, Mistakes, Once, string};
 use crate::backoff::Backoff;
 use crate::duration;
 use crate::rate::Rate;
 use crate::root;
-use numbers::{at_least_one, parse_at_least_one, positive};
+use numbers::{at_least_one, positive};
+use per_key::PerKey;
 
 const KEYS: &[&str] = &[
     "on",
@@ -51,11 +53,6 @@ struct Declared {
 struct Idempotent {
     fields: Vec<Expr>,
     ttl: Option<(LitStr, Duration)>,
-}
-
-struct PerKey {
-    field: Expr,
-    limit: u16,
 }
 
 struct Retry {
@@ -147,7 +144,7 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
             let concurrency = mistakes.keep(at_least_one(&meta)).unwrap_or(1);
             declared.concurrency.set(&meta, concurrency, mistakes);
         } else if meta.path.is_ident("per_key") {
-            let per_key = per_key(&meta, mistakes)?;
+            let per_key = per_key::read(&meta, mistakes)?;
             declared.per_key.set(&meta, per_key, mistakes);
         } else if meta.path.is_ident("rate") {
             let read = |text: LitStr| {
@@ -179,23 +176,6 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
         Ok(())
     });
     declared
-}
-
-/// `per_key(to.domain, 4)`.
-fn per_key(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<PerKey> {
-    let inside;
-    syn::parenthesized!(inside in meta.input);
-    let field: Expr = inside.parse()?;
-    if !is_field(&field) {
-        mistakes.at(
-            &field,
-            "a field of the message is wanted here, such as `account` or `to.domain`",
-        );
-    }
-    inside.parse::<Token![,]>()?;
-    let number: LitInt = inside.parse()?;
-    let limit = mistakes.keep(parse_at_least_one(&number)).unwrap_or(1);
-    Ok(PerKey { field, limit })
 }
 
 /// `aliases = ["old-id", …]`.

@@ -55,7 +55,8 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 ///     idempotent(key = [user_id, to.address], ttl = "7d"), fields of the message; default: each stored message once
 ///     retry(max = 8, backoff = "2s..15m"),                 attempts in all, first and longest wait
 ///     timeout = "30s", concurrency = 8,
-///     per_key(to.domain, 4),                               so many at a time of messages that are alike in a field
+///     per_key(to.domain, 4, rate = "10/s"),                of messages that are alike in a field, so many at a time, or
+///                                                          `ordered`, one by one as in the stream; and so many in a time
 ///     rate = "100/s",                                      or /m, /h, /d: no more are begun; per process, as all of these
 ///     ambiguous = Resend,                                  or Hold or Reconcile; required where the error type can be
 ///                                                          ambiguous; Reconcile needs `impl Reconcile<Welcome>`

@@ -108,6 +108,13 @@ impl Pull {
         let _ = tokio::time::timeout(CONFIRM_TIMEOUT, given_back).await;
     }
 
+    /// Up to this sequence of the stream, everything is acked or terminated, whoever did it.
+    pub(crate) async fn settled_up_to(&self) -> Result<i64, BusError> {
+        let info = self.consumer.get_info().await;
+        let info = info.map_err(|error| self.failed(with_causes(&error)))?;
+        Ok(i64::try_from(info.ack_floor.stream_sequence).unwrap_or(i64::MAX))
+    }
+
     fn incoming(&self, message: async_nats::Message) -> Result<Incoming, BusError> {
         let reply = message.reply.as_ref().map(ToString::to_string);
         let reply = reply.ok_or_else(|| self.failed("a delivery without a reply subject".to_owned()))?;

@@ -1,5 +1,7 @@
 //! What the broker is told about a delivery.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -16,15 +18,23 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Receipt {
     client: Client,
     reply: String,
+    /// It was acked or terminated, which follows the commit of what became of it.
+    settled: Arc<AtomicBool>,
 }
 
 impl Receipt {
     pub(super) fn new(client: Client, reply: String) -> Self {
-        Self { client, reply }
+        let settled = Arc::default();
+        Self {
+            client,
+            reply,
+            settled,
+        }
     }
 
     /// Done. True once the broker has confirmed it; otherwise the message may come again.
     pub(crate) async fn ack(&self) -> bool {
+        self.settled.store(true, Ordering::Relaxed);
         if lost!(BeforeAck) {
             return false;
         }
@@ -61,11 +71,17 @@ impl Receipt {
 
     /// Never again, and why.
     pub(crate) async fn term(&self, reason: &str) {
+        self.settled.store(true, Ordering::Relaxed);
         if lost!(BeforeTerm) {
             return;
         }
         self.tell(format!("+TERM {}", reason.replace(['\r', '\n'], " ")))
             .await;
+    }
+
+    /// Whether the message was settled, so that it need not come again.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
     }
 
     async fn tell(&self, verdict: String) {

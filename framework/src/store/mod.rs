@@ -23,6 +23,7 @@ pub mod postponed;
 pub(crate) mod rehearsal;
 mod rows;
 pub(crate) mod schedules;
+pub(crate) mod settled;
 mod tx;
 
 use std::fmt;

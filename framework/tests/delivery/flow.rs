@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, mpsc as blocking};
 use std::time::{Duration, Instant};
 
-use postroom::{Ambiguous, App, Cx, CxError, Handle, Handler, Key, Message, Rate, Spec};
+use postroom::{Ambiguous, App, Cx, CxError, Handle, Handler, Key, Message, PerKey, Rate, Spec};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -298,7 +298,7 @@ pub(crate) async fn what_a_draining_process_has_not_begun_is_another_ones_at_onc
     retry(max = 3, backoff = "4s..5m"),
     timeout = "6s",
     concurrency = 7,
-    per_key(domain, 2),
+    per_key(domain, 2, rate = "3/s"),
     rate = "20/m",
     ambiguous = Hold,
 )]
@@ -312,6 +312,29 @@ impl Handle<Mail> for Talker {
     }
 }
 
+/// Says what of it goes together with order.
+#[derive(Handler)]
+#[handler(on = Mail, id = "queue", per_key(domain, ordered, rate = "3/s"))]
+struct Queue;
+
+#[derive(Handler)]
+#[handler(on = Mail, id = "queue", per_key(domain, rate = "3/s"))]
+struct Brook;
+
+macro_rules! handles {
+    ($($handler:ident),*) => {$(
+        impl Handle<Mail> for $handler {
+            type Error = CxError;
+
+            async fn handle(&self, _: Mail, _: &mut Cx<'_>) -> Result<(), CxError> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+handles!(Queue, Brook);
+
 #[test]
 fn what_the_derive_says_the_builder_says() {
     let seconds = Duration::from_secs;
@@ -321,11 +344,25 @@ fn what_the_derive_says_the_builder_says() {
         .retry(3, seconds(4), seconds(300))
         .timeout(seconds(6))
         .concurrency(7)
-        .per_key(|mail| Key::of(&[&mail.domain]), 2)
+        .per_key(
+            |mail| Key::of(&[&mail.domain]),
+            PerKey::at_most(2).and_rate(Rate::new(3, seconds(1))),
+        )
         .rate(Rate::new(20, seconds(60)))
         .ambiguous(Ambiguous::Hold);
     assert_eq!(format!("{:?}", Talker::spec()), format!("{built:?}"));
     assert!(built.check().is_ok());
     let plain = format!("{:?}", Spec::<Mail>::new("talker"));
     assert_ne!(plain, format!("{built:?}"));
+
+    let rate = Rate::new(3, seconds(1));
+    let built = |holds| {
+        let spec = Spec::<Mail>::new("queue").per_key(|mail| Key::of(&[&mail.domain]), holds);
+        format!("{spec:?}")
+    };
+    assert_eq!(
+        format!("{:?}", Queue::spec()),
+        built(PerKey::in_order().and_rate(rate))
+    );
+    assert_eq!(format!("{:?}", Brook::spec()), built(PerKey::rate(rate)));
 }

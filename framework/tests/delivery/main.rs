@@ -11,6 +11,7 @@ mod cases;
 mod elsewhere;
 mod flow;
 mod functions;
+mod order;
 mod probe;
 mod says;
 #[path = "../servers/mod.rs"]
@@ -26,6 +27,7 @@ use cases::*;
 use elsewhere::*;
 use flow::*;
 use functions::*;
+use order::*;
 use says::*;
 use start::*;
 use terms::*;
@@ -90,6 +92,9 @@ everywhere![
     a_busy_key_keeps_its_limit_and_holds_up_no_other,
     no_more_are_begun_than_the_rate_allows,
     a_stuck_handler_loses_its_slot_and_its_message,
+    an_ordered_key_goes_in_the_order_of_the_stream_whatever_becomes_of_each,
+    an_ordered_key_goes_on_when_another_process_has_settled_what_it_waits_for,
+    each_key_keeps_its_rate_and_holds_up_no_other,
     what_a_draining_process_has_not_begun_is_another_ones_at_once,
     a_request_and_its_copy_are_given_one_result,
     a_handler_that_pauses_itself_rests_and_then_goes_on,

@@ -7,7 +7,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{DeriveInput, Ident, LitStr, Type};
 
-use super::{Declared, PerKey};
+use super::{Declared, per_key};
 use crate::duration;
 use crate::rate::Rate;
 
@@ -40,10 +40,8 @@ pub(super) fn spec(declared: &Declared, on: &Type, id: &LitStr) -> TokenStream {
         .concurrency
         .value
         .map(|concurrency| quote!(.concurrency(#concurrency)));
-    let per_key = declared.per_key.value.as_ref().map(|PerKey { field, limit }| {
-        let part = quote_spanned!(field.span()=> &message.#field);
-        quote!(.per_key(|message: &#on| ::postroom::Key::of(&[#part]), #limit))
-    });
+    let per_key = declared.per_key.value.as_ref();
+    let per_key = per_key.map(|per_key| per_key::tokens(per_key, on));
     let rate = declared.rate.value.map(|Rate { count, per }| {
         let per = duration::tokens(per);
         quote!(.rate(::postroom::Rate::new(#count, #per)))
