@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::batch::{Batched, HandleBatch};
 use crate::bus::Bus;
 use crate::cron::{self, Cron, Fire};
 use crate::durable;
@@ -92,6 +93,22 @@ impl App {
     #[must_use]
     pub fn handler_with<M: Message, H: Handle<M>>(mut self, spec: Spec<M>, handler: H) -> Self {
         self.handlers.push(Arc::new(Typed::new(handler, spec)));
+        self
+    }
+
+    /// Adds a handler that takes many messages at a time, with the spec that it declares.
+    #[must_use]
+    pub fn batch_handler<H>(self, handler: H) -> Self
+    where
+        H: Handler + HandleBatch<H::Message>,
+    {
+        self.batch_handler_with(H::spec(), handler)
+    }
+
+    /// Adds a handler that takes many messages at a time, with a spec built by hand.
+    #[must_use]
+    pub fn batch_handler_with<M: Message, H: HandleBatch<M>>(mut self, spec: Spec<M>, handler: H) -> Self {
+        self.handlers.push(Arc::new(Batched::new(handler, spec)));
         self
     }
 

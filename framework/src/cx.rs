@@ -24,6 +24,8 @@ pub struct Cx<'a> {
     pub(crate) effect_begun: bool,
     /// JSON, for duplicates and requesters.
     pub(crate) result: Option<String>,
+    /// It has been settled already, with the batch that it was in.
+    pub(crate) settled: bool,
 }
 
 /// What a handler meets when postroom itself can't go on. Retried, if the handler's error enum says so.
@@ -107,6 +109,7 @@ impl<'a> Cx<'a> {
             tx: None,
             effect_begun: false,
             result: None,
+            settled: false,
         }
     }
 
@@ -158,11 +161,7 @@ impl<'a> Cx<'a> {
     /// # Errors
     /// When it is no JSON, or larger than [`MAX_RESULT`].
     pub fn set_result<R: Serialize + ?Sized>(&mut self, result: &R) -> Result<(), CxError> {
-        let json = serde_json::to_string(result).map_err(ResultError::Encode)?;
-        if json.len() > MAX_RESULT {
-            return Err(ResultError::TooLarge(json.len()).into());
-        }
-        self.result = Some(json);
+        self.result = Some(as_result(result)?);
         Ok(())
     }
 
@@ -240,4 +239,13 @@ impl<'a> Cx<'a> {
     pub(crate) fn lease(&self) -> &Lease {
         &self.claim.lease
     }
+}
+
+/// As the ledger keeps it.
+pub(crate) fn as_result<R: Serialize + ?Sized>(result: &R) -> Result<String, ResultError> {
+    let json = serde_json::to_string(result)?;
+    if json.len() > MAX_RESULT {
+        return Err(ResultError::TooLarge(json.len()));
+    }
+    Ok(json)
 }

@@ -175,6 +175,7 @@ mod tests {
             per_key: None,
             rate: None,
             ambiguous: None,
+            batch: None,
         }
     }
 

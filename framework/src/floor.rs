@@ -237,7 +237,7 @@ impl Floor {
     }
 
     fn slots(&self) -> usize {
-        usize::from(self.executor.handler.policy().concurrency)
+        self.executor.handler.policy().slots()
     }
 
     fn free(&self) -> usize {

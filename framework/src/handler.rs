@@ -157,26 +157,14 @@ impl<M: Message, H: Handle<M>> AnyHandler for Typed<H, M> {
     }
 
     fn check(&self) -> Result<(), SpecError> {
+        if self.spec.policy.batch.is_some() {
+            return Err(SpecError::Batch(self.spec.policy.id));
+        }
         self.spec.check()
     }
 
     fn open(&self, incoming: &Incoming) -> Opened {
-        let fingerprint = fingerprint::of_payload(&incoming.payload, incidental::<M>(&incoming.headers));
-        let message = decode::<M>(&incoming.headers, &incoming.payload);
-        let key = match (&message, self.spec.key) {
-            (Ok(message), Some(key)) => key(message),
-            _ => incoming.place(),
-        };
-        let lane = match (&message, self.spec.lane) {
-            (Ok(message), Some(lane)) => Some(lane(message)),
-            _ => None,
-        };
-        Opened {
-            key,
-            fingerprint,
-            lane,
-            message: message.map(|message| Box::new(message) as Decoded),
-        }
+        open(&self.spec, incoming)
     }
 
     fn handle<'a>(&'a self, message: Decoded, cx: &'a mut Cx<'_>) -> BoxFuture<'a, Result<(), Failure>> {
@@ -224,6 +212,26 @@ impl<M: Message, H: Handle<M>> AnyHandler for Typed<H, M> {
     }
 }
 
+/// Decodes the message and tells its identity.
+pub(crate) fn open<M: Message>(spec: &Spec<M>, incoming: &Incoming) -> Opened {
+    let fingerprint = fingerprint::of_payload(&incoming.payload, incidental::<M>(&incoming.headers));
+    let message = decode::<M>(&incoming.headers, &incoming.payload);
+    let key = match (&message, spec.key) {
+        (Ok(message), Some(key)) => key(message),
+        _ => incoming.place(),
+    };
+    let lane = match (&message, spec.lane) {
+        (Ok(message), Some(lane)) => Some(lane(message)),
+        _ => None,
+    };
+    Opened {
+        key,
+        fingerprint,
+        lane,
+        message: message.map(|message| Box::new(message) as Decoded),
+    }
+}
+
 /// The fields that don't count, of the version that the message is.
 fn incidental<M: Message>(headers: &Headers) -> &'static [&'static str] {
     match headers.get(headers::MESSAGE) {
@@ -236,7 +244,7 @@ fn incidental<M: Message>(headers: &Headers) -> &'static [&'static str] {
 }
 
 /// Without a header that names it, the message is taken for the newest version.
-fn decode<M: Message>(headers: &Headers, payload: &[u8]) -> Result<M, String> {
+pub(crate) fn decode<M: Message>(headers: &Headers, payload: &[u8]) -> Result<M, String> {
     let id = headers.get(headers::MESSAGE).unwrap_or(M::ID);
     let read = if id == M::ID {
         Some(serde_json::from_slice(payload))

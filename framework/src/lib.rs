@@ -9,7 +9,7 @@
 //! ```
 //!
 //! # Layout
-//! What users write: [`message`], [`handler`], [`spec`], [`outcome`], [`cx`]; [`function`]s with what they [`extract`] from
+//! What users write: [`message`], [`handler`], [`spec`], [`outcome`], [`cx`], [`batch`]; [`function`]s with what they [`extract`] from
 //! a [`delivery`], and [`layer`]s around it. One delivery: `execute`, `settle`,
 //! `heartbeat`. Around it: `runner` pulls into `floor` and `room`, `relay` publishes, [`cron`] fires, `foreign` buries what
 //! died elsewhere,
@@ -22,6 +22,7 @@ mod edge;
 pub mod answer;
 pub mod app;
 pub mod attempt_log;
+pub mod batch;
 mod buckets;
 mod bury;
 pub mod bus;
@@ -50,8 +51,8 @@ pub mod message;
 mod names;
 pub mod outcome;
 mod pause;
-mod postponed;
 mod per_key;
+mod postponed;
 mod rate;
 pub mod redact;
 mod relay;
@@ -74,6 +75,7 @@ pub mod trace;
 
 pub use answer::RequestError;
 pub use app::{App, stop_signal};
+pub use batch::{BatchCx, HandleBatch, Item};
 pub use bus::{Bus, BusError};
 pub use cron::{Cron, CronError, Fire, Missed};
 pub use cx::{Cx, CxError, MAX_RESULT, ResultError};

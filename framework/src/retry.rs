@@ -46,6 +46,13 @@ impl Backoff {
     }
 }
 
+/// The longest that one delivery can wait for its verdict in a batch: until the batch has gathered, for its turn behind
+/// two others, for the batch, and for a run of its own after that.
+#[must_use]
+pub(crate) fn batch_limit(timeout: Duration, within: Duration) -> Duration {
+    timeout.saturating_mul(4).saturating_add(within)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

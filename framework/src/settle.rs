@@ -89,7 +89,11 @@ impl Executor {
             replayed: incoming.headers.get(headers::REPLAY).map(str::to_owned),
             ..Ending::new(&claim.lease, done)
         };
-        match self.finish(cx.tx.take(), ending).await {
+        let finished = match cx.settled {
+            true => Ok(Settled::Committed),
+            false => self.finish(cx.tx.take(), ending).await,
+        };
+        match finished {
             Ok(Settled::Committed) => {
                 self.count("done");
                 answer(

@@ -21,6 +21,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_CONCURRENCY: u16 = 8;
 /// A handler id names a durable consumer and a ledger scope.
 const MAX_ID_LEN: usize = 64;
+/// Each message of a batch is a delivery under way, with its lease.
+const MOST_IN_A_BATCH: u16 = 1000;
 
 /// How messages of type `M` are handled: everything that `#[handler(…)]` can say.
 ///
@@ -62,6 +64,14 @@ pub(crate) struct Policy {
     pub(crate) per_key: Option<PerKey>,
     pub(crate) rate: Option<Rate>,
     pub(crate) ambiguous: Option<Ambiguous>,
+    pub(crate) batch: Option<Batching>,
+}
+
+/// So many messages at a time, or what has come in so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Batching {
+    pub(crate) size: u16,
+    pub(crate) within: Duration,
 }
 
 /// A [`Spec`] that can't hold what it promises.
@@ -77,6 +87,17 @@ pub enum SpecError {
         "handler `{0}`: `Ambiguous::Reconcile` doesn't say whom to ask; use `.reconcile::<YourHandler>()` in its place"
     )]
     NobodyToAsk(&'static str),
+    /// It takes batches, and is registered as if it did not.
+    #[error(
+        "handler `{0}` says `batch`, and is registered to take one message at a time; use `App::batch_handler`"
+    )]
+    Batch(&'static str),
+    /// It takes one message at a time, and is registered as if it did not.
+    #[error(
+        "handler `{0}` is registered to take batches, and doesn't say how large; add `batch(50, within = \"200ms\")`, or use \
+         `App::handler`"
+    )]
+    NoBatch(&'static str),
     /// A duplicate could arrive after its ledger row is forgotten.
     #[error(
         "handler `{id}`: the dedupe ttl of {} is shorter than its retries can take, {}; \
@@ -123,6 +144,7 @@ impl<M: Message> Spec<M> {
                 per_key: None,
                 rate: None,
                 ambiguous: None,
+                batch: None,
             },
             key: None,
             lane: None,
@@ -177,6 +199,14 @@ impl<M: Message> Spec<M> {
     #[must_use]
     pub const fn rate(mut self, rate: Rate) -> Self {
         self.policy.rate = Some(rate);
+        self
+    }
+
+    /// The handler is a [`HandleBatch`](crate::HandleBatch), and takes up to `size` messages at a time, or what has come
+    /// `within` so long of the first of them. Up to [`concurrency`](Self::concurrency) batches are under way at a time.
+    #[must_use]
+    pub const fn batch(mut self, size: u16, within: Duration) -> Self {
+        self.policy.batch = Some(Batching { size, within });
         self
     }
 
@@ -279,6 +309,7 @@ impl Policy {
                 );
             }
         }
+        self.check_batch()?;
         let horizon = self.retry.horizon(self.timeout);
         if self.ttl < horizon {
             return Err(SpecError::Ttl {
@@ -288,6 +319,48 @@ impl Policy {
             });
         }
         Ok(())
+    }
+}
+
+impl Policy {
+    fn check_batch(&self) -> Result<(), SpecError> {
+        let Some(Batching { size, within }) = self.batch else {
+            return Ok(());
+        };
+        let wrong = |field, value: String, right| {
+            let id = self.id;
+            Err(SpecError::Number {
+                id,
+                field,
+                value,
+                right,
+            })
+        };
+        if size == 0 || size > MOST_IN_A_BATCH {
+            return wrong("batch", size.to_string(), "use 1 to 1000 messages");
+        }
+        if within.is_zero() {
+            return wrong(
+                "batch within",
+                "0s".to_owned(),
+                "give the batch some time to gather",
+            );
+        }
+        if self.retry.max_attempts == 1 {
+            let right = "what fails in a batch is tried again alone: use 2 or more";
+            return wrong("retry max", "1".to_owned(), right);
+        }
+        if let Some(policy) = self.ambiguous {
+            let right = "leave it out: a batch begins no effects outside SQL";
+            return wrong("ambiguous", format!("{policy:?}"), right);
+        }
+        Ok(())
+    }
+
+    /// So many deliveries are under way at a time in one process.
+    pub(crate) fn slots(&self) -> usize {
+        let each = self.batch.map_or(1, |batch| batch.size);
+        usize::from(self.concurrency) * usize::from(each)
     }
 }
 
@@ -316,6 +389,7 @@ mod tests {
             per_key: None,
             rate: None,
             ambiguous: None,
+            batch: None,
         }
     }
 
@@ -338,29 +412,30 @@ mod tests {
         assert!(error.contains("raise the ttl"), "{error}");
     }
 
+    fn check(policy: &Policy, words: &str) {
+        let error = policy.check().expect_err(words).to_string();
+        assert!(error.contains(words), "{error}");
+    }
+
     #[test]
     fn each_number_is_checked_by_name() {
-        let check = |policy: Policy, words: &str| {
-            let error = policy.check().expect_err(words).to_string();
-            assert!(error.contains(words), "{error}");
-        };
-        check(Policy { id: "", ..policy() }, "handler id");
+        check(&Policy { id: "", ..policy() }, "handler id");
         check(
-            Policy {
+            &Policy {
                 id: "a.b",
                 ..policy()
             },
             "handler id `a.b`",
         );
         check(
-            Policy {
+            &Policy {
                 concurrency: 0,
                 ..policy()
             },
             "concurrency is 0",
         );
         check(
-            Policy {
+            &Policy {
                 per_key: Some(PerKey::at_most(0)),
                 ..policy()
             },
@@ -372,19 +447,19 @@ mod tests {
             (u32::MAX, Duration::from_secs(1), "rate is 4294967295 in 1s"),
         ] {
             let rate = Some(Rate::new(count, per));
-            check(Policy { rate, ..policy() }, words);
+            check(&Policy { rate, ..policy() }, words);
             let per_key = rate.map(PerKey::rate);
-            check(Policy { per_key, ..policy() }, &format!("per_key's {words}"));
+            check(&Policy { per_key, ..policy() }, &format!("per_key's {words}"));
         }
         check(
-            Policy {
+            &Policy {
                 timeout: Duration::ZERO,
                 ..policy()
             },
             "timeout is 0s",
         );
         check(
-            Policy {
+            &Policy {
                 retry: Backoff {
                     max_attempts: 0,
                     ..Backoff::DEFAULT
@@ -399,11 +474,55 @@ mod tests {
             max_attempts: 2,
         };
         check(
-            Policy {
+            &Policy {
                 retry: upside_down,
                 ..policy()
             },
             "backoff is 9s..3s",
+        );
+    }
+
+    #[test]
+    fn what_goes_with_a_batch_is_checked_by_name() {
+        let batch = |size, millis| {
+            let within = Duration::from_millis(millis);
+            Some(Batching { size, within })
+        };
+        let largest = batch(MOST_IN_A_BATCH, 1);
+        assert_eq!(
+            Policy {
+                batch: largest,
+                ..policy()
+            }
+            .check(),
+            Ok(())
+        );
+        for (batch, words) in [
+            (batch(0, 1), "batch is 0"),
+            (batch(MOST_IN_A_BATCH + 1, 1), "batch is 1001"),
+            (batch(1, 0), "batch within is 0s"),
+        ] {
+            check(&Policy { batch, ..policy() }, words);
+        }
+        let once = Backoff {
+            max_attempts: 1,
+            ..Backoff::DEFAULT
+        };
+        check(
+            &Policy {
+                batch: largest,
+                retry: once,
+                ..policy()
+            },
+            "retry max is 1; what fails in a batch",
+        );
+        check(
+            &Policy {
+                batch: largest,
+                ambiguous: Some(Ambiguous::Hold),
+                ..policy()
+            },
+            "ambiguous is Hold",
         );
     }
 }

@@ -1,22 +1,25 @@
 //! `#[derive(Handler)]`: what the attribute says, read and checked. What it becomes is in [`expand`].
 
+mod batch;
 mod expand;
 mod numbers;
 mod per_key;
 
 use std::time::Duration;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::meta::ParseNestedMeta;
 use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
 use syn::{DeriveInput, Expr, ExprArray, Ident, LitStr, Token, Type};
 
 use crate::attributes::{self, Mistakes, Once, string};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, batch_limit};
 use crate::duration;
 use crate::rate::Rate;
 use crate::root;
+use batch::Batch;
 use numbers::{at_least_one, positive};
 use per_key::PerKey;
 
@@ -28,6 +31,7 @@ const KEYS: &[&str] = &[
     "timeout",
     "concurrency",
     "per_key",
+    "batch",
     "rate",
     "ambiguous",
     "aliases",
@@ -44,6 +48,7 @@ struct Declared {
     timeout: Once<Duration>,
     concurrency: Once<u16>,
     per_key: Once<PerKey>,
+    batch: Once<Batch>,
     rate: Once<Rate>,
     ambiguous: Once<Ident>,
     aliases: Once<Vec<LitStr>>,
@@ -59,6 +64,7 @@ struct Retry {
     max: u32,
     first: Duration,
     cap: Duration,
+    at: Span,
 }
 
 pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
@@ -86,6 +92,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         return mistakes.or(TokenStream::new());
     };
     check_horizon(&declared, &mut mistakes);
+    check_batch(&declared, &mut mistakes);
     if let Some(aliases) = &declared.aliases.value {
         check_aliases(id, aliases, &mut mistakes);
     }
@@ -116,6 +123,7 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
         timeout: Once::new("timeout"),
         concurrency: Once::new("concurrency"),
         per_key: Once::new("per_key"),
+        batch: Once::new("batch"),
         rate: Once::new("rate"),
         ambiguous: Once::new("ambiguous"),
         aliases: Once::new("aliases"),
@@ -146,6 +154,8 @@ fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
         } else if meta.path.is_ident("per_key") {
             let per_key = per_key::read(&meta, mistakes)?;
             declared.per_key.set(&meta, per_key, mistakes);
+        } else if meta.path.is_ident("batch") {
+            declared.batch.set(&meta, batch::read(&meta, mistakes)?, mistakes);
         } else if meta.path.is_ident("rate") {
             let read = |text: LitStr| {
                 Rate::parse(&text.value()).map_err(|wrong| syn::Error::new(text.span(), wrong))
@@ -299,6 +309,7 @@ fn retry(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<Ret
         max: default.max_attempts,
         first: default.first,
         cap: default.cap,
+        at: meta.path.span(),
     };
     if !meta.input.peek(syn::token::Paren) {
         mistakes.at(
@@ -312,6 +323,7 @@ fn retry(meta: &ParseNestedMeta<'_>, mistakes: &mut Mistakes) -> syn::Result<Ret
         if inner.path.is_ident("max") {
             if let Some(max) = mistakes.keep(at_least_one(&inner)) {
                 retry.max = max;
+                retry.at = inner.path.span();
             }
         } else if inner.path.is_ident("backoff") {
             if let Some(range) = mistakes.keep(string(&inner).and_then(|text| duration::parse_range(&text))) {
@@ -343,7 +355,13 @@ fn check_horizon(declared: &Declared, mistakes: &mut Mistakes) {
             first: retry.first,
             cap: retry.cap,
         });
-    let horizon = backoff.horizon(declared.timeout.value.unwrap_or(DEFAULT_TIMEOUT));
+    let timeout = declared.timeout.value.unwrap_or(DEFAULT_TIMEOUT);
+    let longest = declared
+        .batch
+        .value
+        .as_ref()
+        .map_or(timeout, |batch| batch_limit(timeout, batch.within));
+    let horizon = backoff.horizon(longest);
     if *ttl < horizon {
         // Rounded up to whole seconds, so that the time named is long enough.
         let enough = Duration::from_secs(horizon.as_secs() + u64::from(horizon.subsec_nanos() > 0));
@@ -356,5 +374,21 @@ fn check_horizon(declared: &Declared, mistakes: &mut Mistakes) {
                 humantime::format_duration(enough)
             ),
         );
+    }
+}
+
+/// What can't be had in a batch.
+fn check_batch(declared: &Declared, mistakes: &mut Mistakes) {
+    if declared.batch.value.is_none() {
+        return;
+    }
+    if let Some(policy) = &declared.ambiguous.value {
+        mistakes.at(
+            policy,
+            "leave `ambiguous` out: a batch begins no effects outside SQL",
+        );
+    }
+    if let Some(Retry { max: 1, at, .. }) = &declared.retry.value {
+        mistakes.at_span(*at, "what fails in a batch is tried again alone: use 2 or more");
     }
 }

@@ -57,6 +57,7 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 ///     timeout = "30s", concurrency = 8,
 ///     per_key(to.domain, 4, rate = "10/s"),                of messages that are alike in a field, so many at a time, or
 ///                                                          `ordered`, one by one as in the stream; and so many in a time
+///     batch(50, within = "200ms"),                         for a `HandleBatch`: so many at a time, or what has come by then
 ///     rate = "100/s",                                      or /m, /h, /d: no more are begun; per process, as all of these
 ///     ambiguous = Resend,                                  or Hold or Reconcile; required where the error type can be
 ///                                                          ambiguous; Reconcile needs `impl Reconcile<Welcome>`

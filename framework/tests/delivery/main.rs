@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, its set-up too"
 )]
 
+mod batches;
 mod cases;
 mod elsewhere;
 mod flow;
@@ -23,6 +24,7 @@ mod traces;
 mod trouble;
 mod world;
 
+use batches::*;
 use cases::*;
 use elsewhere::*;
 use flow::*;
@@ -95,6 +97,13 @@ everywhere![
     an_ordered_key_goes_in_the_order_of_the_stream_whatever_becomes_of_each,
     an_ordered_key_goes_on_when_another_process_has_settled_what_it_waits_for,
     each_key_keeps_its_rate_and_holds_up_no_other,
+    each_item_of_a_batch_has_its_own_end,
+    sql_of_a_batch_settles_all_of_it,
+    sql_of_a_batch_with_a_failure_is_rolled_back_and_done_again_one_by_one,
+    an_item_that_panics_takes_its_batch_down_once_and_dies_alone,
+    an_item_that_hangs_takes_its_batch_down_once_and_dies_alone,
+    an_error_of_a_whole_batch_is_one_items_when_it_runs_alone,
+    a_batch_that_is_not_full_goes_in_time,
     what_a_draining_process_has_not_begun_is_another_ones_at_once,
     a_request_and_its_copy_are_given_one_result,
     a_handler_that_pauses_itself_rests_and_then_goes_on,
@@ -117,6 +126,7 @@ macro_rules! somewhere {
 }
 
 somewhere![
+    a_batch_handler_that_is_registered_as_another_is_refused,
     what_a_function_or_a_layer_lacks_is_an_error_at_start,
     an_argument_that_cannot_be_taken_has_the_verdict_of_its_error,
     layers_stand_around_the_handlers_they_are_for_the_first_outermost,

@@ -7,7 +7,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{DeriveInput, Ident, LitStr, Type};
 
-use super::{Declared, per_key};
+use super::{Declared, batch, per_key};
 use crate::duration;
 use crate::rate::Rate;
 
@@ -42,6 +42,7 @@ pub(super) fn spec(declared: &Declared, on: &Type, id: &LitStr) -> TokenStream {
         .map(|concurrency| quote!(.concurrency(#concurrency)));
     let per_key = declared.per_key.value.as_ref();
     let per_key = per_key.map(|per_key| per_key::tokens(per_key, on));
+    let batch = declared.batch.value.as_ref().map(batch::tokens);
     let rate = declared.rate.value.map(|Rate { count, per }| {
         let per = duration::tokens(per);
         quote!(.rate(::postroom::Rate::new(#count, #per)))
@@ -61,7 +62,7 @@ pub(super) fn spec(declared: &Declared, on: &Type, id: &LitStr) -> TokenStream {
         .map(|aliases| quote!(.aliases(&[#(#aliases),*])));
     // The message is named where a bound on it may fail, so that the compiler can name it, too.
     let named = ambiguous.as_ref().map(|_| quote!(::<#on>));
-    quote!(::postroom::Spec #named::new(#id) #idempotent #retry #timeout #concurrency #per_key #rate #ambiguous #aliases)
+    quote!(::postroom::Spec #named::new(#id) #idempotent #retry #timeout #concurrency #per_key #batch #rate #ambiguous #aliases)
 }
 
 /// That the type handles what it says, and that it has a policy if its errors can be ambiguous: errors of the compiler's
@@ -74,8 +75,17 @@ pub(super) fn checks(input: &DeriveInput, on: &Type, declared: &Declared) -> Tok
     }
     // Respanned, so that the compiler underlines the message that is not handled and not the whole type.
     let name = Ident::new(&name.to_string(), on.span());
+    let handles = match declared.batch.value {
+        Some(_) => quote_spanned!(on.span()=> ::postroom::HandleBatch<#on>),
+        None => quote_spanned!(on.span()=> ::postroom::Handle<#on>),
+    };
     let verdict = if declared.ambiguous.value.is_some() {
         quote_spanned!(on.span()=> let _ = can_be_ambiguous::<#name>();)
+    } else if declared.batch.value.is_some() {
+        quote_spanned! {on.span()=> assert!(
+            !can_be_ambiguous::<#name>(),
+            "its error can be ambiguous, and a batch begins no effects: give it an error without `#[on(ambiguous)]`",
+        );}
     } else {
         quote_spanned! {on.span()=> assert!(
             !can_be_ambiguous::<#name>(),
@@ -84,7 +94,7 @@ pub(super) fn checks(input: &DeriveInput, on: &Type, declared: &Declared) -> Tok
     };
     quote_spanned! {on.span()=>
         const _: () = {
-            const fn can_be_ambiguous<H: ::postroom::Handle<#on>>() -> bool {
+            const fn can_be_ambiguous<H: #handles>() -> bool {
                 <H::Error as ::postroom::HandlerError>::CAN_BE_AMBIGUOUS
             }
             #verdict

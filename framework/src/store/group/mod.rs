@@ -115,14 +115,21 @@ impl Store {
     }
 
     /// The same in a transaction of the delivery's own, together with what else it has written in it.
-    pub(crate) async fn settle_within(&self, mut tx: Tx, ending: &Ending) -> Result<bool, StoreError> {
+    pub(crate) async fn settle_within(&self, tx: Tx, ending: &Ending) -> Result<bool, StoreError> {
+        let held = self.settle_all_within(tx, &[ending]).await?;
+        Ok(held.first().copied().unwrap_or(false))
+    }
+
+    /// The same for all deliveries that a transaction was for; if the lease of one was lost, it is rolled back, and nothing
+    /// was written of any.
+    pub(crate) async fn settle_all_within(
+        &self,
+        mut tx: Tx,
+        endings: &[&Ending],
+    ) -> Result<Vec<bool>, StoreError> {
         let settled = async {
-            let held = batch::settle(&mut tx, &[ending])
-                .await?
-                .first()
-                .copied()
-                .unwrap_or(false);
-            match held {
+            let held = batch::settle(&mut tx, endings).await?;
+            match held.iter().all(|held| *held) {
                 true => tx.commit().await?,
                 false => tx.rollback().await?,
             }
