@@ -60,6 +60,25 @@ struct Idempotent {
     ttl: Option<(LitStr, Duration)>,
 }
 
+impl Declared {
+    fn nothing() -> Self {
+        Self {
+            on: Once::new("on"),
+            id: Once::new("id"),
+            idempotent: Once::new("idempotent"),
+            retry: Once::new("retry"),
+            timeout: Once::new("timeout"),
+            concurrency: Once::new("concurrency"),
+            per_key: Once::new("per_key"),
+            batch: Once::new("batch"),
+            rate: Once::new("rate"),
+            ambiguous: Once::new("ambiguous"),
+            aliases: Once::new("aliases"),
+            postroom: Once::new("crate"),
+        }
+    }
+}
+
 struct Retry {
     max: u32,
     first: Duration,
@@ -115,20 +134,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
 }
 
 fn read(input: &DeriveInput, mistakes: &mut Mistakes) -> Declared {
-    let mut declared = Declared {
-        on: Once::new("on"),
-        id: Once::new("id"),
-        idempotent: Once::new("idempotent"),
-        retry: Once::new("retry"),
-        timeout: Once::new("timeout"),
-        concurrency: Once::new("concurrency"),
-        per_key: Once::new("per_key"),
-        batch: Once::new("batch"),
-        rate: Once::new("rate"),
-        ambiguous: Once::new("ambiguous"),
-        aliases: Once::new("aliases"),
-        postroom: Once::new("crate"),
-    };
+    let mut declared = Declared::nothing();
     attributes::each(&input.attrs, "handler", mistakes, |meta, mistakes| {
         if meta.path.is_ident("on") {
             let on = meta.value()?.parse()?;
