@@ -33,7 +33,13 @@ macro_rules! lost {
 #[cfg(feature = "testing")]
 pub use striking::Edge;
 #[cfg(feature = "testing")]
-pub(crate) use striking::{Fault, Faults, enter, is_lost, pass};
+pub(crate) use striking::{Fault, Faults, enter, is_lost, is_simulated, pass};
+
+/// Whether this thread is a process of the test kit, whose clock is not that of the database.
+#[cfg(not(feature = "testing"))]
+pub(crate) const fn is_simulated() -> bool {
+    false
+}
 
 #[cfg(feature = "testing")]
 mod striking {
@@ -182,6 +188,11 @@ mod striking {
     /// Makes the current thread that of a process with these faults.
     pub(crate) fn enter(faults: Arc<Faults>) {
         CURRENT.set(Some(faults));
+    }
+
+    /// Whether this thread is a process of the test kit, whose clock is not that of the database.
+    pub(crate) fn is_simulated() -> bool {
+        CURRENT.with_borrow(Option::is_some)
     }
 
     pub(crate) async fn pass(edge: Edge) -> Result<(), StoreError> {

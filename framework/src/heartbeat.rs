@@ -103,11 +103,22 @@ impl Heartbeat {
                 Err(_) => tracing::warn!("leases were not renewed in time: the database is slow or away"),
             }
             // The broker's patience is no lease: without this, it redelivers, and the ledger says that it is too early.
-            // So it must not hold up the next beat when it is away.
-            let tell =
-                futures_util::future::join_all(due.iter().map(|(_, delivery)| delivery.receipt.progress()));
+            // So it must not hold up the next beat when it is away. What has lost its lease is for somebody else.
+            let held = self.still_held(&due);
+            let tell = futures_util::future::join_all(held.iter().map(|receipt| receipt.progress()));
             let _ = tokio::time::timeout(SAFETY, tell).await;
         }
+    }
+
+    /// The receipts of those whose lease is known to hold.
+    fn still_held(&self, due: &[(u64, Delivery)]) -> Vec<Receipt> {
+        let now = Instant::now();
+        self.locked(|in_flight| {
+            let held = due.iter().filter_map(|(id, _)| in_flight.deliveries.get(id));
+            held.filter(|delivery| delivery.held_until > now && !delivery.lost.is_cancelled())
+                .map(|delivery| delivery.receipt.clone())
+                .collect()
+        })
     }
 
     async fn watch(&self) {

@@ -12,6 +12,7 @@ mod cases;
 mod elsewhere;
 mod flow;
 mod functions;
+mod line;
 mod order;
 mod probe;
 mod says;
