@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, PoisonError};
 
+use rustls::ServerConfig;
 use thiserror::Error;
 
 use super::shared::Shared;
-use super::tls::TlsError;
+use super::tls::{self, Acceptor, TlsError};
 use super::{accounts, maps_certificates};
-use crate::config::Config;
+use crate::config::{Config, Tls};
 use crate::session::Realm;
 
 /// Why the old configuration stays in force.
@@ -54,18 +55,28 @@ pub fn reload(shared: &Shared, mut config: Config) -> Result<(), ReloadError> {
     if !config.auth.is_required() && !config.allow_anyone && !config.listen.ip().is_loopback() {
         return Err(ReloadError::OpenToAnyone);
     }
-    if let (Some(acceptor), Some(tls)) = (&shared.tls, &config.tls) {
-        acceptor.reload(tls)?;
-    }
     let websocket_tls = config
         .websocket
         .as_ref()
         .and_then(|websocket| websocket.tls.as_ref());
-    if let (Some(acceptor), Some(tls)) = (&shared.websocket_tls, websocket_tls) {
-        acceptor.reload(tls)?;
+    // All is read before anything is replaced.
+    let clients = certificates(shared.tls.as_ref(), config.tls.as_ref())?;
+    let websocket = certificates(shared.websocket_tls.as_ref(), websocket_tls)?;
+    for (acceptor, read) in clients.into_iter().chain(websocket) {
+        acceptor.replace(read);
     }
     take_over(shared, config);
     Ok(())
+}
+
+/// What a listener with TLS is to show from now on.
+fn certificates<'a>(
+    acceptor: Option<&'a Acceptor>,
+    tls: Option<&Tls>,
+) -> Result<Option<(&'a Acceptor, Arc<ServerConfig>)>, TlsError> {
+    let both = acceptor.zip(tls);
+    both.map(|(acceptor, tls)| Ok((acceptor, tls::read(tls)?)))
+        .transpose()
 }
 
 fn take_over(shared: &Shared, config: Config) {

@@ -45,11 +45,9 @@ impl Acceptor {
         })
     }
 
-    /// Connections that are there go on; new ones see the new certificates.
-    pub fn reload(&self, tls: &Tls) -> Result<(), TlsError> {
-        let read = read(tls)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = read;
-        Ok(())
+    /// Connections that are there go on; new ones see what was [`read`].
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
@@ -58,7 +56,8 @@ impl Acceptor {
     }
 }
 
-fn read(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+/// The certificates and keys in the files.
+pub fn read(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     if tls.asks_for_certificates() && tls.ca_file.is_none() {
         return Err(TlsError::NoAuthority);
     }

@@ -98,7 +98,6 @@ const WEBSOCKET: &[Directive<WebSocketDraft>] = &[
     }),
     // Compression is offered by nats-server and never needed; a client that offers it is answered without.
     ("compression", |_, item| flag(item).map(drop)),
-    ("handshake_timeout", |_, item| duration(item).map(drop)),
 ];
 
 const COOKIES: &str = "credentials come in CONNECT, not in cookies";
@@ -111,6 +110,7 @@ const WEBSOCKET_UNSUPPORTED: &[(&str, &str)] = &[
     ("advertise", "this server is one node"),
     ("authorization", "users are the same on all listeners"),
     ("no_auth_user", "users are the same on all listeners"),
+    ("handshake_timeout", "a handshake has two seconds"),
     ("headers", "answers carry no headers of yours"),
     ("ping_interval", "it is the same on all listeners"),
 ];
