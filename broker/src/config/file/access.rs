@@ -247,10 +247,13 @@ fn users(access: &mut Access, item: &Item) -> Result<(), Problem> {
     for item in items {
         let mut given = Access::default();
         let read = block(item).and_then(|entries| {
+            let before = access.problems.len();
             apply(entries, USER, &mut given, USER_UNSUPPORTED, &mut access.problems);
+            let is_told_already = access.problems.len() > before;
             let credentials = match (given.user, given.password, given.nkey) {
                 (Some(user), password, None) => password_of(user, password),
                 (None, None, Some(nkey)) => Credentials::Nkey(nkey),
+                _ if is_told_already => return Ok(None),
                 _ => {
                     return Err(Problem::new(
                         &item.at,
@@ -259,13 +262,13 @@ fn users(access: &mut Access, item: &Item) -> Result<(), Problem> {
                 }
             };
             let permissions = given.permissions;
-            Ok(User {
+            Ok(Some(User {
                 permissions,
                 ..User::new(credentials)
-            })
+            }))
         });
         match read {
-            Ok(user) => access.users.push(user),
+            Ok(user) => access.users.extend(user),
             Err(problem) => access.problems.push(problem),
         }
     }
