@@ -292,7 +292,7 @@ pub(crate) async fn abandon(mut cx: Cx<'_>) {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%error, "a transaction is rolled back by the database itself"),
         None => {
-            tracing::debug!("the database does not answer; it rolls a transaction back when it misses us")
+            tracing::debug!("the database does not answer; it rolls a transaction back when it misses us");
         }
     }
 }
