@@ -1,5 +1,6 @@
 //! A client that knows nothing: bytes out, bytes in.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -39,6 +40,8 @@ impl Received {
 pub(crate) struct Raw {
     stream: TcpStream,
     read: Vec<u8>,
+    /// Messages that came before the answer to a request.
+    early: VecDeque<Received>,
 }
 
 impl Raw {
@@ -49,6 +52,7 @@ impl Raw {
         Raw {
             stream,
             read: Vec::new(),
+            early: VecDeque::new(),
         }
     }
 
@@ -129,7 +133,16 @@ impl Raw {
         } else {
             body.to_string()
         };
-        serde_json::from_str(&self.request(&format!("$JS.API.{subject}"), &body)).unwrap()
+        self.publish(&format!("$JS.API.{subject}"), "_INBOX.api", &[], &body);
+        loop {
+            // A consumer may have delivered something before its making is answered.
+            match self.arrival() {
+                answer if answer.subject == "_INBOX.api" => {
+                    return serde_json::from_str(&answer.payload).unwrap();
+                }
+                other => self.early.push_back(other),
+            }
+        }
     }
 
     /// Publishes with headers, each `Name: value`.
@@ -155,6 +168,14 @@ impl Raw {
     /// The next message, whatever it is.
     #[track_caller]
     pub(crate) fn message(&mut self) -> Received {
+        match self.early.pop_front() {
+            Some(message) => message,
+            None => self.arrival(),
+        }
+    }
+
+    #[track_caller]
+    fn arrival(&mut self) -> Received {
         loop {
             let line = self.line();
             let words: Vec<&str> = line.split(' ').collect();
