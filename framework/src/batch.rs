@@ -164,10 +164,8 @@ impl BatchCx {
 
     /// Rolls back now what the handler had begun.
     async fn abandon(self) {
-        if let Some(tx) = self.tx
-            && let Err(error) = tx.rollback().await
-        {
-            tracing::debug!(%error, "a transaction is rolled back by the database itself");
+        if let Some(tx) = self.tx {
+            tx.abandon().await;
         }
     }
 }

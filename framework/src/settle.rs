@@ -16,7 +16,7 @@ use crate::outcome::{Ambiguous, Failure, Verdict};
 use crate::redact::for_log;
 use crate::store::dead_letters::{self, Reason};
 use crate::store::deliveries::{Effect, FailedAttempt, Granted, Settlement};
-use crate::store::{self, Ending, StoreError, Tx, pauses};
+use crate::store::{Ending, StoreError, Tx, pauses};
 
 /// A message put back by a stopping process is taken up by the next one after this.
 const HAND_BACK: Duration = Duration::from_millis(100);
@@ -285,15 +285,10 @@ impl Executor {
     }
 }
 
-/// Rolls back now what the handler had begun; or, where the database does not answer, leaves that to the database.
+/// Rolls back now what the handler had begun.
 pub(crate) async fn abandon(mut cx: Cx<'_>) {
-    let Some(tx) = cx.tx.take() else { return };
-    match store::in_time(tx.rollback()).await {
-        Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(%error, "a transaction is rolled back by the database itself"),
-        None => {
-            tracing::debug!("the database does not answer; it rolls a transaction back when it misses us");
-        }
+    if let Some(tx) = cx.tx.take() {
+        tx.abandon().await;
     }
 }
 

@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 pub use error::StoreError;
 use group::Group;
-pub(crate) use group::{Claiming, Ending, LIMIT, Outgoing, Replayed, in_time};
+pub(crate) use group::{Claiming, Ending, LIMIT, Outgoing, Replayed};
 pub(crate) use handoff::{Fresh, Handoff};
 pub(crate) use open::redacted;
 pub use tx::{Connection, Tx};

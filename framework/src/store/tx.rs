@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sqlx::{Postgres, Sqlite, Transaction};
 
 use super::dead_letters::{self, Burial, Letter};
+use super::group::in_time;
 use super::handoff::{Fresh, Handoff};
 use super::outbox::{self, OutboxRow};
 use super::postponed;
@@ -180,6 +181,21 @@ impl Tx {
             self.handoff.tell_of_later();
         }
         Ok(())
+    }
+
+    /// Rolls back now; or, where the database does not answer, leaves that to the database.
+    pub(crate) async fn abandon(self) {
+        match in_time(self.rollback()).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a transaction is rolled back by the database itself");
+            }
+            None => {
+                tracing::debug!(
+                    "the database does not answer; it rolls a transaction back when it misses us"
+                );
+            }
+        }
     }
 
     /// Rolls back now instead of at some time after the drop.
