@@ -6,10 +6,18 @@
 //!
 //! With the feature `otel`, a delivery's span is OpenTelemetry's, too, where the app has a layer of `tracing-opentelemetry`:
 //!
-//! ```ignore
+//! ```
+//! # #[cfg(feature = "otel")]
+//! # {
+//! use opentelemetry::trace::TracerProvider;
+//! use tracing_subscriber::prelude::*;
+//!
+//! // With an exporter of your choice.
+//! let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
 //! tracing_subscriber::registry()
 //!     .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("my-worker")))
 //!     .init();
+//! # }
 //! ```
 
 #[cfg(feature = "otel")]

@@ -75,6 +75,11 @@ fn no_test_is_ignored() {
 }
 
 #[test]
+fn examples_are_compiled() {
+    hold(&shape::examples_are_compiled(&source::workspace()));
+}
+
+#[test]
 fn metrics_are_told_of() {
     let sources = source::workspace();
     hold(&metrics::stand_in_the_table(&sources, &metrics::table()));

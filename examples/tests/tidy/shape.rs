@@ -78,6 +78,29 @@ pub(crate) fn no_test_is_ignored(sources: &[Source]) -> Vec<Violation> {
     violations
 }
 
+/// An example that is not compiled goes stale unseen; prose in a fence is `text`.
+pub(crate) fn examples_are_compiled(sources: &[Source]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for source in sources {
+        for (index, line) in source.text.lines().enumerate() {
+            let comment = line.trim_start();
+            let fence = comment
+                .strip_prefix("//!")
+                .or_else(|| comment.strip_prefix("///"))
+                .and_then(|said| said.trim().strip_prefix("```"));
+            if fence.is_some_and(|words| words.split(',').any(|word| word.trim() == "ignore")) {
+                violations.push(Violation {
+                    path: source.path.clone(),
+                    line: index + 1,
+                    broken: "an example that nobody compiles".to_owned(),
+                    mend: "let it compile, with hidden lines where it needs them",
+                });
+            }
+        }
+    }
+    violations
+}
+
 /// Programs that a test hands to the compiler show a user's code, where the first line is the user's.
 fn is_fixture(path: &str) -> bool {
     path.contains("/tests/ui/")
@@ -178,5 +201,14 @@ mod tests {
     fn an_ignored_test_is_seen() {
         let text = "#[test]\n#[ignore = \"slow\"]\nfn a() {}\n// #[ignore]\n";
         assert_eq!(lines_against(no_test_is_ignored, "broker/tests/x.rs", text), [2]);
+    }
+
+    #[test]
+    fn an_example_that_is_not_compiled_is_seen() {
+        let text = "//! ```ignore\n/// ```rust,ignore\n/// ```no_run\nlet a = \"```ignore\";\n";
+        assert_eq!(
+            lines_against(examples_are_compiled, "broker/src/x.rs", text),
+            [1, 2]
+        );
     }
 }
