@@ -1,6 +1,7 @@
 //! CONNECT: what a client says about itself. A key that is absent keeps its value; unknown keys are ignored.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::ClientError;
 
@@ -57,7 +58,8 @@ impl Default for Connect {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Given {
     verbose: Option<bool>,
     pedantic: Option<bool>,
@@ -74,12 +76,13 @@ struct Given {
     name: Option<String>,
     lang: Option<String>,
     version: Option<String>,
+    account: Option<String>,
 }
 
 impl Connect {
     /// Lays what `json` gives over the options in force.
     pub fn update(&mut self, json: &[u8]) -> Result<(), ClientError> {
-        let given: Given = serde_json::from_slice(json).map_err(|_| ClientError::Malformed)?;
+        let given = Given::read(json)?;
         set(&mut self.verbose, given.verbose);
         set(&mut self.pedantic, given.pedantic);
         set(&mut self.echo, given.echo);
@@ -102,7 +105,24 @@ impl Connect {
         if self.no_responders && !self.headers {
             return Err(ClientError::NoRespondersNeedsHeaders);
         }
+        // Accounts are made in the configuration file, not by whoever names one.
+        if given.account.is_some_and(|account| !account.is_empty()) {
+            return Err(ClientError::Authorization);
+        }
         Ok(())
+    }
+}
+
+impl Given {
+    /// As Go reads JSON: `null` is nothing, keys are in any case, and of equal ones the last counts.
+    fn read(json: &[u8]) -> Result<Given, ClientError> {
+        let given: Option<Map<String, Value>> =
+            serde_json::from_slice(json).map_err(|_| ClientError::Malformed)?;
+        let fields = given.into_iter().flatten();
+        let fields = fields
+            .map(|(key, value)| (key.to_ascii_lowercase(), value))
+            .collect();
+        Given::deserialize(Value::Object(fields)).map_err(|_| ClientError::Malformed)
     }
 }
 
@@ -145,6 +165,7 @@ mod tests {
         check("[]", ClientError::Malformed);
         check(r#"{"verbose":"yes"}"#, ClientError::Malformed);
         check(r#"{"protocol":2}"#, ClientError::InvalidProtocol);
+        check(r#"{"account":"A"}"#, ClientError::Authorization);
         check(r#"{"no_responders":true}"#, ClientError::NoRespondersNeedsHeaders);
     }
 }

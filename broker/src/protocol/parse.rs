@@ -88,7 +88,9 @@ fn parse_verb(input: &[u8]) -> Result<Option<(Verb, usize)>, ClientError> {
         }
         return match (verb, input.get(name.len())) {
             (_, None) => Ok(None),
-            (Verb::Ping | Verb::Pong, Some(_)) | (_, Some(b' ' | b'\t')) => Ok(Some((verb, name.len()))),
+            (Verb::Ping | Verb::Pong | Verb::Connect, Some(_)) | (_, Some(b' ' | b'\t')) => {
+                Ok(Some((verb, name.len())))
+            }
             _ => Err(ClientError::UnknownOperation),
         };
     }
@@ -118,13 +120,11 @@ fn parse_sub(line: &[u8]) -> Result<ClientOp<'_>, ClientError> {
 fn parse_unsub(line: &[u8]) -> Result<ClientOp<'_>, ClientError> {
     match arguments(line)? {
         ([sid, ..], 1) => Ok(ClientOp::Unsub { sid, max: None }),
-        ([sid, max, ..], 2) => {
-            let max = parse_size(max).ok_or(ClientError::Malformed)?;
-            Ok(ClientOp::Unsub {
-                sid,
-                max: (max > 0).then_some(max as u64),
-            })
-        }
+        // What is no number ends the subscription at once, as with nats-server.
+        ([sid, max, ..], 2) => Ok(ClientOp::Unsub {
+            sid,
+            max: parse_size(max).filter(|max| *max > 0).map(|max| max as u64),
+        }),
         _ => Err(ClientError::Malformed),
     }
 }

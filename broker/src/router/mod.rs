@@ -257,11 +257,10 @@ impl Matches {
         self.queues.clear();
     }
 
-    pub fn of_client(&self, id: ClientId) -> Option<&Arc<Subscription>> {
-        let queued = self.queues.iter().flat_map(|(_, members)| members);
+    /// A subscription of that client that is in no queue group.
+    pub fn plain_of(&self, id: ClientId) -> Option<&Arc<Subscription>> {
         self.plain
             .iter()
-            .chain(queued)
             .find(|subscription| subscription.client.id == id)
     }
 

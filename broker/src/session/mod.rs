@@ -19,6 +19,7 @@ use crate::config::Limits;
 use crate::jetstream::StreamHandle;
 use crate::protocol::{ClientError, ClientOp, Connect, Info, Publish, Violation, headers, write};
 use crate::router::{self, Client, Identity, Matches, Message, Wakes};
+use crate::subject;
 
 pub use guesses::Guesses;
 use keepalive::{Due, Keepalive};
@@ -29,7 +30,7 @@ pub use realm::{Account, Login, Realm};
 use routes::Routes;
 
 /// Replies on these would be taken for something else: acknowledgements, and answers between servers.
-const RESERVED_REPLIES: [&[u8]; 4] = [b"$JS.ACK.", b"_R_.", b"_GR_.", b"$GNR."];
+const RESERVED_REPLIES: [&[u8]; 4] = [b"$JS.ACK.", b"_R_.", b"_GR_.", b"$GR."];
 
 /// What all sessions share: who is who, and whom they tell.
 #[derive(Debug, Clone)]
@@ -229,7 +230,8 @@ impl Session {
     /// The first PING shows that CONNECT is through; a client of protocol 1 is then told who it is.
     fn pong(&mut self, login: &Login, wakes: &mut Wakes) {
         self.tell(wakes, |out| out.extend_from_slice(write::PONG));
-        if !std::mem::replace(&mut self.has_pinged, true) && self.connect.protocol >= 1 {
+        if self.has_connected && !std::mem::replace(&mut self.has_pinged, true) && self.connect.protocol >= 1
+        {
             let info = self
                 .info
                 .after_first_ping(&login.account.name, login.account.is_system);
@@ -258,12 +260,13 @@ impl Session {
         traffic.in_msgs.fetch_add(1, Ordering::Relaxed);
         traffic.in_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
 
+        // It is told of, and goes where such subjects go, as with nats-server.
+        if self.connect.pedantic && !subject::is_literal(subject) {
+            self.tell_error(ClientError::InvalidPublishSubject, wakes);
+        }
         let Some(route) = self.routes.as_mut().map(|routes| routes.find(subject)) else {
             return Err(ClientError::Authorization);
         };
-        if !route.is_literal && self.connect.pedantic {
-            return self.refuse(ClientError::InvalidPublishSubject, wakes);
-        }
         if !route.may_publish && !self.client.replies.take(subject) {
             return self.deny(Violation::Publish(subject), wakes);
         }
@@ -311,11 +314,11 @@ impl Session {
         self.gate.notices.try_send(notice).is_ok()
     }
 
-    /// Told on the publisher's own subscription to the reply subject, and only if it has one.
+    /// Told on the publisher's own subscription to the reply subject, and only if it has one outside of queue groups.
     fn tell_no_responders(&self, login: &Login, subject: &[u8], reply: &[u8], wakes: &mut Wakes) {
         let mut listeners = Matches::default();
         login.account.router.collect(reply, &mut listeners);
-        let Some(own) = listeners.of_client(self.client.id) else {
+        let Some(own) = listeners.plain_of(self.client.id) else {
             return;
         };
         let status = Bytes::from(headers::no_responders(subject));

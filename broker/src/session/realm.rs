@@ -139,7 +139,7 @@ impl Realm {
         if self.maps_certificates && !shown.certificate.is_empty() {
             return self.by_certificate(shown.certificate);
         }
-        if let Some(nkey) = nkey {
+        if let Some(nkey) = nkey.as_deref().filter(|_| self.is_auth_required()) {
             return self.by_nkey(nkey, shown);
         }
         let user = user.as_deref().unwrap_or_default();

@@ -16,7 +16,6 @@ const CACHED_SUBJECTS_MAX: usize = 1024;
 /// Everything that happens to a message on one subject.
 #[derive(Debug, Default)]
 pub struct Route {
-    pub is_literal: bool,
     pub may_publish: bool,
     pub matches: Matches,
     pub ingress: Ingress,
@@ -72,7 +71,6 @@ impl Routes {
 /// Wildcards in a published subject are taken literally by subscribers, as in nats-server, and never stored; a
 /// subject with an empty token leads nowhere.
 fn fill(route: &mut Route, login: &Login, subject: &[u8]) {
-    route.is_literal = subject::is_literal(subject);
     route.ingress = Ingress::None;
     route.matches.clear();
     route.may_publish = login.permissions.may_publish(subject);
@@ -85,7 +83,7 @@ fn fill(route: &mut Route, login: &Login, subject: &[u8]) {
     if let Some(jetstream) = account
         .jetstream
         .as_ref()
-        .filter(|_| route.is_literal || is_request)
+        .filter(|_| is_request || subject::is_literal(subject))
     {
         route.ingress = jetstream.ingress(subject);
     }

@@ -20,6 +20,11 @@ impl Session {
         wakes: &mut Wakes,
     ) -> Result<(), ClientError> {
         let Some(filter) = Filter::parse(subject) else {
+            // A sid in use keeps its first subscription, and nobody looks at the second one.
+            if self.client.subscription(sid).is_some() {
+                self.confirm(wakes);
+                return Ok(());
+            }
             return self.refuse(ClientError::InvalidSubject, wakes);
         };
         let Some(withheld) = login.permissions.subscribe(&filter, queue) else {
@@ -28,11 +33,10 @@ impl Session {
         if self.max_subject_tokens > 0 && tokens(subject).count() > self.max_subject_tokens {
             return self.deny(Violation::TooManyTokens(subject), wakes);
         }
-        // A sid in use keeps its first subscription; nats-server ignores the second one.
+        if self.max_subscriptions > 0 && self.client.subscription_count() >= self.max_subscriptions {
+            return self.refuse(ClientError::MaxSubscriptions, wakes);
+        }
         if self.client.subscription(sid).is_none() {
-            if self.max_subscriptions > 0 && self.client.subscription_count() >= self.max_subscriptions {
-                return self.refuse(ClientError::MaxSubscriptions, wakes);
-            }
             let sid = Bytes::copy_from_slice(sid);
             let queue = queue.map(Bytes::copy_from_slice);
             let subscription = Subscription::new(Arc::clone(&self.client), sid, filter, queue);

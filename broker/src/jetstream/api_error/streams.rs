@@ -14,6 +14,11 @@ pub const COUNTER_WITH_PAYLOAD: ApiError = fixed(400, 10170, "message counter ha
 pub const COUNTER_INCREMENT_INVALID: ApiError = fixed(400, 10171, "message counter increment is invalid");
 pub const COUNTER_BROKEN: ApiError = fixed(400, 10172, "message counter is broken");
 pub const SEALED: ApiError = fixed(400, 10109, "invalid operation on sealed stream");
+pub const EXPECTED_SEQUENCE_MISSING: ApiError = fixed(
+    400,
+    10193,
+    "missing sequence for expected last sequence per subject",
+);
 pub const MIRROR_WITH_SOURCES: ApiError =
     fixed(400, 10031, "stream mirrors can not also contain other sources");
 pub const MIRROR_WITH_SUBJECTS: ApiError = fixed(400, 10034, "stream mirrors can not contain subjects");

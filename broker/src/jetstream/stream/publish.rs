@@ -160,7 +160,11 @@ impl Stream {
         }
         if rollup.is_some_and(|scope| scope != b"sub" && scope != b"all") {
             return Err(ApiError {
-                description: "rollup value invalid".into(),
+                description: format!(
+                    "rollup value invalid: {:?}",
+                    String::from_utf8_lossy(rollup.unwrap_or_default())
+                )
+                .into(),
                 ..api_error::ROLLUP_NOT_PERMITTED
             });
         }
@@ -169,22 +173,22 @@ impl Stream {
 
     fn check_expectations(&self, subject: &[u8], block: &[u8]) -> Result<(), ApiError> {
         let index = self.store.index();
-        let number = |name: &[u8]| -> Option<u64> {
-            std::str::from_utf8(headers::value(block, name)?)
-                .ok()?
-                .parse()
-                .ok()
+        // What is expected and is no number is nowhere.
+        let number = |name: &[u8]| -> Option<Option<u64>> {
+            let text = headers::value(block, name).filter(|text| !text.is_empty())?;
+            Some(std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()))
         };
+        let of_subject = headers::value(block, b"Nats-Expected-Last-Subject-Sequence-Subject");
         if let Some(expected) = number(b"Nats-Expected-Last-Subject-Sequence") {
-            let subject =
-                headers::value(block, b"Nats-Expected-Last-Subject-Sequence-Subject").unwrap_or(subject);
-            let last = index.last_of_subject(subject).unwrap_or(0);
-            if last != expected {
+            let last = index.last_of_subject(of_subject.unwrap_or(subject)).unwrap_or(0);
+            if expected != Some(last) {
                 return Err(api_error::wrong_last_sequence(last));
             }
+        } else if of_subject.is_some() {
+            return Err(api_error::EXPECTED_SEQUENCE_MISSING);
         }
         if let Some(expected) = number(b"Nats-Expected-Last-Sequence")
-            && expected != index.last_seq()
+            && expected != Some(index.last_seq())
         {
             return Err(api_error::wrong_last_sequence(index.last_seq()));
         }

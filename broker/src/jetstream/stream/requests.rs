@@ -293,7 +293,7 @@ impl Stream {
             return Err(api_error::SEALED);
         }
         if self.config.deny_purge {
-            return Err(api_error::stream_purge("stream does not permit purge"));
+            return Err(api_error::stream_purge("stream purge not permitted"));
         }
         if request.seq > 0 && request.keep > 0 {
             return Err(api_error::BAD_REQUEST);
@@ -376,7 +376,7 @@ impl Stream {
             return Err(api_error::SEALED);
         }
         if self.config.deny_delete {
-            return Err(api_error::message_delete("stream does not permit message delete"));
+            return Err(api_error::message_delete("message delete not permitted"));
         }
         match self.remove(&[request.seq]) {
             Ok(0) => Err(api_error::message_delete("no message found")),
