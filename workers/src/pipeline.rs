@@ -13,8 +13,8 @@ use crate::login::{Credential, Login, Tokens};
 use crate::messages::Service;
 use crate::reply::{AutoReply, ComposeReply, Identity};
 use crate::send::smtp::Deadlines;
-use crate::send::{Outbound, SendMail};
-use crate::store::sends;
+use crate::send::{Outbound, Press, SendMail};
+use crate::store::{outgoing, sends};
 use crate::tls::{Dialer, TlsError};
 
 /// An account with both of its sides, ready to work with.
@@ -129,7 +129,7 @@ pub fn with_reply(app: App, accounts: &[Account]) -> App {
 
 /// Adds sending, with its own first and longest wait between tries where `backoff` gives them.
 #[must_use]
-pub fn with_send(app: App, accounts: &[Account], backoff: Option<(Duration, Duration)>) -> App {
+pub fn with_send(app: App, accounts: &[Account], press: Press, backoff: Option<(Duration, Duration)>) -> App {
     for account in accounts {
         account.keep_sign_in(app.store());
     }
@@ -141,7 +141,7 @@ pub fn with_send(app: App, accounts: &[Account], backoff: Option<(Duration, Dura
         SendMail::spec_with_backoff(first, cap)
     });
     let store = app.store().clone();
-    let send = SendMail::new(outbound);
+    let send = SendMail::new(outbound, press);
     let keeper = send.keeper();
     app.handler_with(spec, send)
         .service(|stop| keeper.run(stop))
@@ -159,7 +159,7 @@ async fn forget_sends(store: Store, stop: CancellationToken) {
     {
         let purged = async {
             let mut tx = store.begin().await?;
-            let mails = sends::purge(&mut tx).await?;
+            let mails = sends::purge(&mut tx).await? + outgoing::purge(&mut tx).await?;
             tx.commit().await.map(|()| mails)
         };
         match purged.await {

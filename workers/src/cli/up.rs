@@ -7,9 +7,10 @@ use postroom_broker::{Broker, Config as BrokerConfig};
 
 use super::CliError;
 use crate::blob::BlobStore;
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, Sending};
 use crate::pipeline::{Account, with_ingest, with_reply, with_send};
 use crate::preflight::{self, Closed};
+use crate::send::Press;
 
 /// Where the embedded broker listens, as any NATS client expects.
 pub(super) const BROKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4222);
@@ -83,7 +84,13 @@ async fn work(config: &Config, parts: &[Part]) -> Result<(), CliError> {
         app = with_reply(app, &accounts);
     }
     if does(Part::Send) {
-        app = with_send(app, &accounts, None);
+        let Sending { templates, signers } = config.sending.clone();
+        let press = Press {
+            blobs: blobs.clone(),
+            templates,
+            signers,
+        };
+        app = with_send(app, &accounts, press, None);
     }
     tracing::info!(accounts = accounts.len(), "working; Ctrl-C ends it");
     app.run().await.map_err(CliError::wrong)

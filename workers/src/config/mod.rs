@@ -51,6 +51,17 @@
 //! sign_in_url = "https://id.shop.example"  # for `postroom login` with a token_url
 //! ```
 //!
+//! Mails are written by templates, where they name one, and signed with each key of the sender's domain:
+//!
+//! ```toml
+//! templates = "mails"                      # a folder: NAME.txt, NAME.html, NAME.subject
+//!
+//! [[dkim]]
+//! domain = "shop.example"                  # of addresses in From
+//! selector = "2026a"                       # the public key is at 2026a._domainkey.shop.example
+//! key_file = "dkim/2026a.pem"              # RSA or Ed25519 in PEM, with mode 0600
+//! ```
+//!
 //! Flags beat the environment, the environment beats the file. `POSTROOM_IMAP_HOST`, `POSTROOM_SMTP_PASSWORD` and their
 //! like stand for the keys of the only account. Relative paths in the file start from its directory.
 
@@ -58,6 +69,7 @@ mod oauth;
 mod read;
 mod secret;
 mod section;
+mod sending;
 mod sources;
 pub(crate) mod suggest;
 mod tree;
@@ -76,6 +88,7 @@ use crate::reply::Rules;
 use crate::send::OnUnknown;
 use crate::tls::Endpoint;
 pub use secret::Secret;
+pub use sending::Sending;
 use sources::Sources;
 
 /// Looked for in this order, when none is named.
@@ -93,6 +106,7 @@ pub struct Config {
     pub drain: Option<Duration>,
     /// How long settled dead letters stay; the inner `None`: for ever.
     pub dlq_retention: Option<Option<Duration>>,
+    pub sending: Sending,
     pub accounts: Vec<Account>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::section::{Given, Section, note};
-use super::{Account, Config, Imap, Secret, Smtp, oauth};
+use super::{Account, Config, Imap, Secret, Smtp, oauth, sending};
 use crate::ingest::Start;
 use crate::reply::{Rule, Rules};
 use crate::send::OnUnknown;
@@ -40,6 +40,7 @@ pub(super) fn config(mut top: Section<'_>, surroundings: &Surroundings<'_>) -> C
     let drain = top.parsed_by("drain", "write a duration, such as \"35s\"", |text| {
         humantime::parse_duration(text).ok()
     });
+    let sending = sending::read(&mut top, surroundings);
     let mut accounts: Vec<Account> = Vec::new();
     let mut names = HashSet::new();
     for section in top.sections("accounts", "[[accounts]]") {
@@ -54,6 +55,7 @@ pub(super) fn config(mut top: Section<'_>, surroundings: &Surroundings<'_>) -> C
         http,
         drain: drain.map(|given| given.value),
         dlq_retention: dlq_retention.map(|given| given.value),
+        sending,
         accounts,
     }
 }
@@ -302,7 +304,7 @@ fn from_file(
 }
 
 /// The file's paths start from its directory, all others from where postroom runs.
-fn path(surroundings: &Surroundings<'_>, given: &Given<String>) -> PathBuf {
+pub(super) fn path(surroundings: &Surroundings<'_>, given: &Given<String>) -> PathBuf {
     if given.origin.is_file() {
         surroundings.dir.join(&given.value)
     } else {

@@ -401,3 +401,32 @@ fn oauth_says_what_would_be_right() {
         "did you mean `client_id`?",
     );
 }
+
+#[test]
+fn templates_and_keys_are_read_before_anything_starts() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir(at("mails")).unwrap();
+    std::fs::write(at("mails/hi.txt"), "Hello {{ name }}").unwrap();
+    std::fs::write(at("key.pem"), "nothing").unwrap();
+    std::fs::set_permissions(at("key.pem"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let sending = |templates: &str, selector: &str, key: &str| {
+        format!(
+            "templates = \"{templates}\"\n[[dkim]]\ndomain = \"shop.example\"\nselector = \"{selector}\"\nkey_file = \"{key}\""
+        )
+    };
+    let text = mistakes(&sending(&at("mails"), "a", &at("key.pem")), &[]);
+    assert!(
+        text.contains("mode is 0644; run `chmod 600") && text.contains("key_file"),
+        "{text}"
+    );
+    let text = mistakes(&sending(&at("none"), "a; d=evil", &at("key.pem")), &[]);
+    assert!(
+        text.contains("/none") && text.contains("`selector` is \"a; d=evil\""),
+        "{text}"
+    );
+    std::fs::write(at("mails/hi.html"), "{% endif %}").unwrap();
+    let text = mistakes(&format!("templates = \"{}\"", at("mails")), &[]);
+    assert!(text.contains("hi.html") && text.contains("line 1"), "{text}");
+}

@@ -11,6 +11,7 @@ use super::report::Report;
 use super::stage::{Stage, StageError};
 use crate::pipeline::{with_ingest, with_reply, with_send};
 use crate::progress::Progress;
+use crate::send::Press;
 use crate::store::mails;
 
 /// So that a mail refused twice is through within seconds.
@@ -94,6 +95,7 @@ pub async fn run(options: DemoOptions, out: &mut (impl Write + Send)) -> Result<
     let app = with_send(
         with_reply(with_ingest(app, &accounts, &stage.blobs), &accounts),
         &accounts,
+        Press::new(stage.blobs.clone()),
         Some(BACKOFF),
     );
     let running = app.start().await?;

@@ -17,6 +17,7 @@
 //! by its `event_id` from then on; nothing downstream needs IMAP again.
 
 mod bounced;
+mod send;
 
 use std::fmt;
 
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use bounced::{Bounce, BounceKind, Bounced, Cause, Undelivered};
+pub use send::{Enclosure, Send, Templated};
 
 /// A name and an address, as they stood in a header, decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -227,36 +229,6 @@ pub struct Reply {
     /// No person wrote this text: it goes out marked as an automatic reply, and never to another machine.
     #[serde(default)]
     pub automatic: bool,
-}
-
-/// Send this mail: `actions.send`. Everything that ends up in the bytes is fixed here, before the first try.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
-#[message(subject = "actions.send", id = "actions.send.v1")]
-pub struct Send {
-    /// The idempotency key: one key, one mail, for ever.
-    pub id: String,
-    pub account: String,
-    pub from: Mailbox,
-    /// Exactly one recipient; a mail to many is many of these.
-    pub to: Mailbox,
-    pub subject: String,
-    pub text: String,
-    /// The same in HTML, for clients that show it; the text stays for all others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub html: Option<String>,
-    /// An https:// URL that takes a POST and asks no question: one click in the mail client unsubscribes (RFC 8058).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unsubscribe: Option<String>,
-    #[serde(default)]
-    pub in_reply_to: Option<String>,
-    #[serde(default)]
-    pub references: Vec<String>,
-    /// Without angle brackets.
-    pub message_id: String,
-    pub date: Timestamp,
-    /// Marks the mail `Auto-Submitted: auto-replied` and sends it with the null return path (RFC 3834 section 3).
-    #[serde(default)]
-    pub auto_submitted: bool,
 }
 
 /// The relay took the mail: `emails.sent`.

@@ -39,11 +39,14 @@ pub fn compose(mail: &NewMail, reply: &Reply, id: String, by: Composed<'_>) -> R
         subject: subject(&mail.subject),
         text: with_quote(&reply.text, mail),
         html: None,
+        template: None,
+        attachments: Vec::new(),
         unsubscribe: None,
         in_reply_to: thread.in_reply_to,
         references: thread.references,
         message_id: message_id(&id, domain),
         date: by.now,
+        send_at: None,
         auto_submitted: reply.automatic,
         id,
     })
@@ -103,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::reply::loops::tests::mail;
+    use crate::send::message::Content;
 
     fn reply_to(mail: &NewMail) -> Send {
         let reply = Reply {
@@ -137,7 +141,7 @@ mod tests {
         );
         assert!(send.message_id.ends_with("@example.test"));
         assert!(send.auto_submitted);
-        assert!(crate::send::message::build(&send).is_ok());
+        assert!(crate::send::message::build(&send, &Content::of(&send), &[]).is_ok());
     }
 
     #[test]

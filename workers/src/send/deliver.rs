@@ -8,16 +8,17 @@ use postroom::store::dead_letters::{self, Letter};
 use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError as _, Key, Spec, headers};
 use serde::{Deserialize, Serialize};
 
-use super::message::{self, Outgoing};
+use super::message::Outgoing;
 use super::pool::{Pool, PoolKeeper, Pooled};
+use super::press::Press;
 use super::smtp::{self, Deadlines, Offer, Relay, SmtpError};
 use super::verdict::{REFUSED, SendError, TROUBLE_PAUSE, is_undecided, may_have_arrived, waits_for_ever};
 use crate::gate::{Gate, Wait};
 use crate::login::Login;
 use crate::messages::{Failed, Send, Sent};
 use crate::mime::bounce::cause;
-use crate::store::sends;
 use crate::store::suppressions::{self, Suppression};
+use crate::store::{outgoing, sends};
 use crate::tls::{Dialer, Endpoint};
 
 /// RFC 5321 section 4.5.4.1 gives up after four to five days. It also bounds how long trouble may hold a mail back,
@@ -53,16 +54,21 @@ pub struct Outbound {
 pub struct SendMail {
     accounts: HashMap<String, Outbound>,
     pools: HashMap<String, Pool>,
+    press: Press,
 }
 
 impl SendMail {
     /// `accounts` by name.
-    pub fn new(accounts: HashMap<String, Outbound>) -> Self {
+    pub fn new(accounts: HashMap<String, Outbound>, press: Press) -> Self {
         let pools = accounts
             .keys()
             .map(|name| (name.clone(), Pool::default()))
             .collect();
-        Self { accounts, pools }
+        Self {
+            accounts,
+            pools,
+            press,
+        }
     }
 
     /// What closes idle connections: a service to run beside the handler.
@@ -143,11 +149,11 @@ impl Handle<Send> for SendMail {
     type Error = SendError;
 
     async fn handle(&self, send: Send, cx: &mut Cx<'_>) -> Result<(), SendError> {
-        let mail = message::build(&send)?;
         let account = self
             .accounts
             .get(&send.account)
             .ok_or_else(|| SendError::UnknownAccount(send.account.clone()))?;
+        let print = self.press.print(&send, cx).await?;
         if cx.unresolved_effect().is_some() && account.on_unknown == OnUnknown::Hold {
             return Err(SendError::Held);
         }
@@ -169,6 +175,7 @@ impl Handle<Send> for SendMail {
         if let Some(shut) = account.gate.is_shut() {
             return Err(waiting(shut, &send, earlier));
         }
+        let mail = print.keep(&send, cx).await?;
         let response = match self.transact(account, &send, &mail, cx).await {
             Ok(response) => response,
             Err(error) => return Err(weighed(error, account, &send, earlier, cx).await),
@@ -192,6 +199,9 @@ impl Handle<Send> for SendMail {
         if is_undecided(letter) {
             return Ok(());
         }
+        outgoing::forget(cx.tx().await?, &send.id)
+            .await
+            .map_err(CxError::from)?;
         let (code, enhanced) = smtp::refusal_in(&letter.error).unzip();
         if letter.error_class == REFUSED && letter.error.contains(AT_RCPT) {
             let why = cause(enhanced.as_ref().and_then(Option::as_deref), &letter.error);
@@ -216,7 +226,9 @@ impl Handle<Send> for SendMail {
 
 async fn told(sent: &Sent, cx: &mut Cx<'_>) -> Result<(), CxError> {
     cx.publish(sent).await?;
-    Ok(sends::record(cx.tx().await?, sent).await?)
+    let tx = cx.tx().await?;
+    outgoing::forget(tx, &sent.id).await?;
+    Ok(sends::record(tx, sent).await?)
 }
 
 /// As [`SmtpError`] shows a refusal that is about the recipient and nothing else.

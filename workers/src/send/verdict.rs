@@ -5,7 +5,7 @@ use std::time::Duration;
 use postroom::store::dead_letters::{DeadLetter, Letter, Reason};
 use postroom::{CxError, HandlerError, Verdict};
 
-use super::message::MessageError;
+use super::press::PressError;
 use super::smtp::SmtpError;
 
 /// A relay that broke off is asked again after this; the mail waits, and is not given up for it.
@@ -15,7 +15,7 @@ pub(super) const TROUBLE_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error(transparent)]
-    Message(#[from] MessageError),
+    Press(#[from] PressError),
     #[error("no account is called {0:?} here; add it to the configuration, then replay")]
     UnknownAccount(String),
     #[error("{trouble}{}", and_earlier(*.earlier))]
@@ -85,7 +85,9 @@ impl HandlerError for SendError {
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::Message(_) | Self::Held | Self::Expired { .. } | Self::Suppressed { .. } => {
+            Self::Press(PressError::Cx(error)) => error.verdict(),
+            Self::Press(error) if error.is_transient() => Verdict::Retry { after: None },
+            Self::Press(_) | Self::Held | Self::Expired { .. } | Self::Suppressed { .. } => {
                 Verdict::DeadLetter
             }
             Self::UnknownAccount(_) => Verdict::Retry { after: None },
@@ -101,7 +103,11 @@ impl HandlerError for SendError {
 
     fn class(&self) -> &'static str {
         match self {
-            Self::Message(_) => "message",
+            Self::Press(PressError::Message(_)) => "message",
+            Self::Press(PressError::Template(_)) => "template",
+            Self::Press(PressError::File { .. }) => "attachment",
+            Self::Press(PressError::Dkim(_)) => "dkim",
+            Self::Press(PressError::Cx(error)) => error.class(),
             Self::UnknownAccount(_) => "unknown_account",
             Self::Smtp { trouble, .. } if trouble.is_unknown() => UNKNOWN,
             Self::Smtp { earlier: true, .. }

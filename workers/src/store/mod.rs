@@ -4,6 +4,7 @@ pub mod held;
 pub mod known;
 pub mod mailboxes;
 pub mod mails;
+pub mod outgoing;
 pub mod sends;
 pub mod sign_ins;
 pub mod suppressions;

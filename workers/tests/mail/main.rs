@@ -6,6 +6,7 @@
 )]
 
 mod bounces;
+mod composing;
 mod imap;
 mod ingest;
 mod oauth;

@@ -36,16 +36,19 @@ pub(crate) fn send(id: &str, to: &str) -> Send {
         subject: "Hello".into(),
         text: "Hello".into(),
         html: None,
+        template: None,
+        attachments: vec![],
         unsubscribe: None,
         in_reply_to: None,
         references: vec![],
         message_id: format!("{id}@example.test"),
         date: jiff::Timestamp::now(),
+        send_at: None,
         auto_submitted: false,
     }
 }
 
-async fn mailbox(user: &str, count: usize) -> Vec<String> {
+pub(crate) async fn mailbox(user: &str, count: usize) -> Vec<String> {
     eventually("the mail", async || {
         let user = user.to_owned();
         let mails = tokio::task::spawn_blocking(move || DOVECOT.mails(&user))
@@ -141,7 +144,7 @@ async fn a_refused_recipient_is_a_dead_letter_and_a_failure(on: On) {
 }
 
 /// An SMTP server's side of one mail, up to its final dot.
-fn takes_content() -> Vec<Script> {
+pub(crate) fn takes_content() -> Vec<Script> {
     vec![
         Say("220 ready\r\n"),
         Hear("EHLO"),
@@ -156,7 +159,7 @@ fn takes_content() -> Vec<Script> {
     ]
 }
 
-fn then(mut script: Vec<Script>, more: &[Script]) -> Vec<Script> {
+pub(crate) fn then(mut script: Vec<Script>, more: &[Script]) -> Vec<Script> {
     script.extend_from_slice(more);
     script
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postroom_workers::login::Login;
 use postroom_workers::messages::{Mailbox, Send};
-use postroom_workers::send::message::{Outgoing, build};
+use postroom_workers::send::message::{Content, Outgoing, build};
 use postroom_workers::send::smtp::{Deadlines, Phase, Relay, SmtpError};
 use postroom_workers::tls::{Dialer, Security};
 
@@ -14,7 +14,7 @@ use crate::servers::{Dovecot, Script, Scripted};
 use crate::{DOVECOT, POSTFIX, dialer, endpoint};
 
 fn mail(to: &str, text: &str) -> Outgoing {
-    build(&Send {
+    let send = Send {
         id: "k".into(),
         account: "help".into(),
         from: Mailbox::bare("help@example.test"),
@@ -22,14 +22,17 @@ fn mail(to: &str, text: &str) -> Outgoing {
         subject: "Grüße".into(),
         text: text.into(),
         html: None,
+        template: None,
+        attachments: vec![],
         unsubscribe: None,
         in_reply_to: None,
         references: vec![],
         message_id: format!("{}@example.test", to.replace(['@', 'ö'], ".")),
         date: Timestamp::UNIX_EPOCH,
+        send_at: None,
         auto_submitted: false,
-    })
-    .unwrap()
+    };
+    build(&send, &Content::of(&send), &[]).unwrap()
 }
 
 async fn postfix() -> Relay {

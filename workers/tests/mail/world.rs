@@ -16,7 +16,7 @@ use postroom_workers::messages::{
 };
 use postroom_workers::reply::{AutoReply, ComposeReply, Identity, Rule, Rules};
 use postroom_workers::send::smtp::Deadlines;
-use postroom_workers::send::{OnUnknown, Outbound, SendMail};
+use postroom_workers::send::{OnUnknown, Outbound, Press, SendMail};
 use postroom_workers::store::mails;
 use postroom_workers::tls::{Endpoint, Security};
 use tempfile::TempDir;
@@ -180,7 +180,11 @@ impl World {
 
     /// A process that sends, to a relay of the test's choice.
     pub(crate) async fn sending(&self, relay: Outbound) -> Running {
-        with_send(self.app().await, relay).start().await.unwrap()
+        self.with_send(self.app().await, relay).start().await.unwrap()
+    }
+
+    fn with_send(&self, app: App, relay: Outbound) -> App {
+        with_press(app, relay, Press::new(self.blobs.clone()))
     }
 
     /// All the workers in one process.
@@ -205,7 +209,7 @@ impl World {
             .handler(Reparse::new(self.blobs.clone()))
             .handler(AutoReply::new(identity()))
             .handler(ComposeReply::new(identity()));
-        with_send(app, outbound(smtp)).start().await.unwrap()
+        self.with_send(app, outbound(smtp)).start().await.unwrap()
     }
 
     /// Puts something into the outbox, as a program of the user would.
@@ -254,10 +258,10 @@ impl World {
     }
 }
 
-fn with_send(app: App, relay: Outbound) -> App {
+pub(crate) fn with_press(app: App, relay: Outbound, press: Press) -> App {
     let accounts = HashMap::from([("help".to_owned(), relay)]);
     let spec = SendMail::spec_with_backoff(Duration::from_millis(50), Duration::from_secs(60));
-    let send = SendMail::new(accounts);
+    let send = SendMail::new(accounts, press);
     let keeper = send.keeper();
     app.handler_with(spec, send).service(|stop| keeper.run(stop))
 }

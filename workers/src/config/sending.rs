@@ -1,0 +1,68 @@
+//! `templates` and `[[dkim]]`: what mails are made with. The files are read here, so that what is wrong with one is told
+//! before anything starts.
+
+use super::read::{Surroundings, path};
+use super::section::{Given, Section, note};
+use crate::send::dkim::{Signer, Signers};
+use crate::send::template::Templates;
+
+/// What all accounts' mails are made with.
+#[derive(Debug, Clone, Default)]
+pub struct Sending {
+    pub templates: Templates,
+    pub signers: Signers,
+}
+
+pub(super) fn read(top: &mut Section<'_>, surroundings: &Surroundings<'_>) -> Sending {
+    let templates = top.text("templates").and_then(|given| {
+        let read = Templates::read(&path(surroundings, &given));
+        read.map_err(|error| note(top.mistakes(), &given.origin, error))
+            .ok()
+    });
+    let signers = top
+        .sections("dkim", "[[dkim]]")
+        .into_iter()
+        .filter_map(|section| signer(section, surroundings));
+    Sending {
+        signers: signers.collect(),
+        templates: templates.unwrap_or_default(),
+    }
+}
+
+fn signer(mut section: Section<'_>, surroundings: &Surroundings<'_>) -> Option<Signer> {
+    let domain = section.required("domain", "shop.example");
+    let domain = domain.and_then(|given| dns_name(&section, "domain", given));
+    let selector = section.required("selector", "2026a");
+    let selector = selector.and_then(|given| dns_name(&section, "selector", given));
+    let key_file = section.required("key_file", "dkim.pem");
+    let read = key_file.and_then(|given| {
+        let file = path(surroundings, &given);
+        Signer::read(&domain.clone()?, &selector.clone()?, &file)
+            .map_err(|error| {
+                let sentence = format_args!("key_file {} {error}", file.display());
+                note(section.mistakes(), &given.origin, sentence);
+            })
+            .ok()
+    });
+    section.finish();
+    read
+}
+
+/// It goes into a header, and into a name that the recipient's server looks up.
+fn dns_name(section: &Section<'_>, key: &str, given: Given<String>) -> Option<String> {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    let is_name = given.value.len() <= 253 && given.value.split('.').all(is_label);
+    if !is_name {
+        let sentence = format_args!(
+            "`{key}` is \"{}\"; write letters, digits, - and dots, a domain beyond ASCII in its xn-- form",
+            given.value
+        );
+        note(section.mistakes(), &given.origin, sentence);
+    }
+    is_name.then_some(given.value)
+}
