@@ -8,7 +8,7 @@ use postroom::{App, CancellationToken, Handler, Store};
 use crate::blob::BlobStore;
 use crate::config::{self, Secret};
 use crate::gate::{self, Gate};
-use crate::ingest::{Ingest, Pace, Reparse, Watched};
+use crate::ingest::{Filing, Ingest, MarkAnswered, Pace, Reparse, Watched};
 use crate::login::{Credential, Login, Tokens};
 use crate::messages::Service;
 use crate::reply::{AutoReply, ComposeReply, Identity};
@@ -68,6 +68,7 @@ impl Account {
             login,
             gate: imap_gate.clone(),
             start: imap.start,
+            after: imap.after.clone(),
             pace: Pace::default(),
         });
         let smtp_login = account.smtp.login.as_ref();
@@ -102,7 +103,8 @@ impl Account {
     }
 }
 
-/// Adds ingest: a service for each mailbox, and the handler that reads unreadable mails again.
+/// Adds ingest: a service for each mailbox, the handler that reads unreadable mails again, and the one that has the
+/// originals of replies marked.
 #[must_use]
 pub fn with_ingest(mut app: App, accounts: &[Account], blobs: &BlobStore) -> App {
     for account in accounts {
@@ -113,7 +115,13 @@ pub fn with_ingest(mut app: App, accounts: &[Account], blobs: &BlobStore) -> App
             app = app.service(|stop| ingest.run(stop));
         }
     }
-    app.handler(Reparse::new(blobs.clone()))
+    let filing: Filing = accounts
+        .iter()
+        .flat_map(|account| &account.watched)
+        .map(|it| ((it.account.clone(), it.mailbox.clone()), it.after.clone()))
+        .collect();
+    app.handler(Reparse::new(blobs.clone(), filing))
+        .handler(MarkAnswered)
 }
 
 /// Adds the rules, and the composing of replies.

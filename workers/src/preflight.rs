@@ -2,6 +2,7 @@
 
 use postroom::explain::with_causes;
 
+use crate::ingest::Unable;
 use crate::ingest::imap::{ImapError, Session};
 use crate::login::OAuthError;
 use crate::pipeline::Account;
@@ -59,6 +60,20 @@ pub enum Closed {
         /// The server's words.
         reason: String,
     },
+    /// The server can't do with the mails what is configured.
+    #[error(
+        "account `{account}`: the mails of {mailbox} at {host} can't be dealt with as `after` says ({reason}); change it in [accounts.imap]"
+    )]
+    After {
+        /// The account.
+        account: String,
+        /// The server.
+        host: String,
+        /// Which.
+        mailbox: String,
+        /// What is missing.
+        reason: String,
+    },
     /// The SMTP server refuses the login.
     #[error(
         "account `{account}`: {host} refuses the SMTP login ({reason}); check user and password in [accounts.smtp]"
@@ -90,7 +105,7 @@ impl Closed {
     #[must_use]
     pub fn is_refused(&self) -> bool {
         match self {
-            Self::ImapLogin { .. } | Self::SmtpLogin { .. } => true,
+            Self::ImapLogin { .. } | Self::SmtpLogin { .. } | Self::After { .. } => true,
             Self::Token { error, .. } => error.is_refused(),
             _ => false,
         }
@@ -101,7 +116,7 @@ fn token(account: String, error: OAuthError) -> Closed {
     Closed::Token { account, error }
 }
 
-/// Logs in by IMAP and opens each mailbox.
+/// Logs in by IMAP, opens each mailbox, and looks whether its mails can be dealt with as configured.
 ///
 /// # Errors
 /// Says which door is closed, and what to check.
@@ -125,15 +140,30 @@ pub async fn imap(account: &Account) -> Result<(), Closed> {
             },
         })?;
         let selected = session.select(&watched.mailbox).await;
+        let able = match selected.is_ok() {
+            true => watched.after.check(&mut session).await,
+            false => Ok(()),
+        };
         session.logout().await;
-        selected.map_err(|error| {
-            let (mailbox, reason) = (watched.mailbox.clone(), with_causes(&error));
-            Closed::Mailbox {
+        let mailbox = || watched.mailbox.clone();
+        selected.map_err(|error| Closed::Mailbox {
+            account: name(),
+            host: host.clone(),
+            mailbox: mailbox(),
+            reason: with_causes(&error),
+        })?;
+        able.map_err(|unable| match unable {
+            Unable::Imap(error) => Closed::Imap {
                 account: name(),
-                host,
-                mailbox,
-                reason,
-            }
+                host: host.clone(),
+                reason: with_causes(&error),
+            },
+            unable => Closed::After {
+                account: name(),
+                host: host.clone(),
+                mailbox: mailbox(),
+                reason: unable.to_string(),
+            },
         })?;
     }
     Ok(())

@@ -25,6 +25,8 @@
 //! password_env = "HELP_PASSWORD"           # or password_file = "…", or password = "…"
 //! mailbox = "INBOX"                        # or a list
 //! start = "new"                            # or "all": the mails that are there already, too
+//! after = "move"                           # of a mail whose event is out; or "flag", "expunge"; without it they stay
+//! after_folder = "Archive"                 # with "move"; with "flag": after_flag = '\Seen', or a keyword such as '$Done'
 //!
 //! [accounts.smtp]
 //! host = "smtp.shop.example"
@@ -65,6 +67,7 @@
 //! Flags beat the environment, the environment beats the file. `POSTROOM_IMAP_HOST`, `POSTROOM_SMTP_PASSWORD` and their
 //! like stand for the keys of the only account. Relative paths in the file start from its directory.
 
+mod after;
 mod oauth;
 mod read;
 mod secret;
@@ -82,7 +85,7 @@ use std::time::Duration;
 
 use postroom::Settings;
 
-use crate::ingest::Start;
+use crate::ingest::{After, Start};
 use crate::login::OAuth;
 use crate::reply::Rules;
 use crate::send::OnUnknown;
@@ -134,6 +137,7 @@ pub struct Imap {
     pub password: Option<Secret>,
     pub mailboxes: Vec<String>,
     pub start: Start,
+    pub after: After,
 }
 
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::section::{Given, Section, note};
-use super::{Account, Config, Imap, Secret, Smtp, oauth, sending};
+use super::{Account, Config, Imap, Secret, Smtp, after, oauth, sending};
 use crate::ingest::Start;
 use crate::reply::{Rule, Rules};
 use crate::send::OnUnknown;
@@ -144,18 +144,20 @@ fn read_imap(mut section: Section<'_>, surroundings: &Surroundings<'_>, has_oaut
     let start = section
         .choice("start", &[("new", Start::New), ("all", Start::All)])
         .unwrap_or_default();
-    section.finish();
     let mailboxes = if mailboxes.is_empty() {
         vec![DEFAULT_MAILBOX.to_owned()]
     } else {
         mailboxes
     };
+    let after = after::read(&mut section, &mailboxes);
+    section.finish();
     Some(Imap {
         endpoint: endpoint?,
         user: user?.value,
         password: password.ok()?,
         mailboxes,
         start,
+        after: after?,
     })
 }
 

@@ -71,6 +71,7 @@ fn the_example_in_the_documentation_is_read() {
     assert_eq!(account.addresses, ["help@shop.example", "support@shop.example"]);
     assert_eq!(account.imap.endpoint.port, 993);
     assert_eq!(account.imap.password.as_ref().unwrap().expose(), "s3cret-word");
+    assert_eq!(account.imap.after, After::Move("Archive".to_owned()));
     assert_eq!(account.smtp.endpoint.port, 465);
     assert_eq!(account.smtp.hello, "shop.example");
     assert_eq!(account.smtp.login.as_ref().unwrap().0, "help");
@@ -429,4 +430,39 @@ fn templates_and_keys_are_read_before_anything_starts() {
     std::fs::write(at("mails/hi.html"), "{% endif %}").unwrap();
     let text = mistakes(&format!("templates = \"{}\"", at("mails")), &[]);
     assert!(text.contains("hi.html") && text.contains("line 1"), "{text}");
+}
+
+#[test]
+fn what_becomes_of_announced_mails_is_checked() {
+    let with = |keys: &str| ACCOUNT.replace("user = \"help\"", &format!("user = \"help\"\n{keys}"));
+    let after = |keys: &str| read(&with(keys), &[]).accounts[0].imap.after.clone();
+    assert_eq!(after(""), After::Keep);
+    assert_eq!(after("after = 'flag'"), After::Flag("\\Seen".into()));
+    assert_eq!(
+        after("after = 'flag'\nafter_flag = '$Done'"),
+        After::Flag("$Done".into())
+    );
+    assert_eq!(after("after = 'expunge'"), After::Expunge);
+    let check = |keys: &str, expect: &str| {
+        let said = mistakes(&with(keys), &[]);
+        assert!(said.contains(expect), "{keys}: {said}");
+    };
+    check(
+        "after = 'burn'",
+        "`after` is \"burn\"; write \"keep\" or \"flag\" or \"move\" or \"expunge\"",
+    );
+    check("after = 'move'", "needs `after_folder`");
+    check(
+        "after = 'move'\nafter_folder = 'INBOX'",
+        "`after_folder` is \"INBOX\", which is watched itself",
+    );
+    check(
+        "after = 'flag'\nafter_flag = '\\Deleted'",
+        "`after_flag` is \"\\Deleted\"; write",
+    );
+    check("after_flag = '\\Seen'", "which only after = \"flag\" sets");
+    check(
+        "after = 'flag'\nafter_folder = 'Old'",
+        "which only after = \"move\" fills",
+    );
 }

@@ -7,6 +7,8 @@
 //! batch       the mails that wait: counted, fetched, handed on
 //! digest      into the blob store and through the parser, side by side with the next fetch
 //! settle      the end of a batch: one transaction with all that was decided
+//! after       flags, moves and removals on the server, once the event is out
+//! answered    the handler that has the originals of replies marked
 //! found       a copy of a mail, and the messages that come of it
 //! bounced     reports about mails that were sent
 //! reparse     the handler that gives unreadable mails another chance
@@ -18,6 +20,8 @@
 //! A mail's row is written before the checkpoint moves past it, and its event is put into the outbox by the transaction
 //! that settles the row. A crash anywhere leaves a row that is still `discovered`, and the work is done again.
 
+mod after;
+mod answered;
 mod backoff;
 mod batch;
 mod bounced;
@@ -32,6 +36,8 @@ mod reparse;
 mod settle;
 mod watch;
 
+pub use after::{After, Unable};
+pub use answered::MarkAnswered;
 pub use error::IngestError;
-pub use reparse::{Reparse, ReparseError};
+pub use reparse::{Filing, Reparse, ReparseError};
 pub use watch::{Ingest, Pace, Start, Watched};

@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use postroom::Tx;
+
 use super::checkpoint::CHUNK;
 use super::error::IngestError;
 use super::imap::{Label, Session};
@@ -55,15 +57,7 @@ pub(super) async fn recover(
         held_below: if held { low_uid } else { 0 },
         since: known.since,
     };
-    for chunk in matched.chunks(CHUNK) {
-        let entries: Vec<Entry<'_>> = chunk
-            .iter()
-            .map(|(labelled, known)| entry(watched, epoch, labelled, known.as_ref()))
-            .collect();
-        known::enter(&mut tx, account, mailbox, epoch, &entries).await?;
-        let found: Vec<&Known> = chunk.iter().filter_map(|(_, known)| known.as_ref()).collect();
-        known::carry(&mut tx, account, mailbox, epoch, &found).await?;
-    }
+    enter(&mut tx, watched, epoch, &matched).await?;
     mailboxes::save(&mut tx, account, mailbox, checkpoint).await?;
     let carried = matched.iter().filter(|(_, known)| known.is_some()).count() as u64;
     let reset = MailboxReset {
@@ -94,6 +88,29 @@ pub(super) async fn recover(
     watched.count_settled(State::Carried, carried);
     metrics::counter!("postroom_ingest_resets_total", "account" => watched.account.clone()).increment(1);
     Ok(checkpoint)
+}
+
+/// Rows for all that is there now, and the word to the old ones that they were found again.
+async fn enter(
+    tx: &mut Tx,
+    watched: &Watched,
+    epoch: i64,
+    matched: &[(&Labelled, Option<Known>)],
+) -> Result<(), IngestError> {
+    let (account, mailbox) = (watched.account.as_str(), watched.mailbox.as_str());
+    for chunk in matched.chunks(CHUNK) {
+        let entries: Vec<Entry<'_>> = chunk
+            .iter()
+            .map(|(labelled, known)| entry(watched, epoch, labelled, known.as_ref()))
+            .collect();
+        known::enter(tx, account, mailbox, epoch, &entries).await?;
+        let found: Vec<(u32, &Known)> = chunk
+            .iter()
+            .filter_map(|(labelled, known)| Some((labelled.label.uid, known.as_ref()?)))
+            .collect();
+        known::carry(tx, account, mailbox, epoch, &found).await?;
+    }
+    Ok(())
 }
 
 /// Whether a UID of a mail that is known names another mail now, though the server says that nothing has changed.

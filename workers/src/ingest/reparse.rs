@@ -1,14 +1,16 @@
 //! Another chance for mails that could not be read: after a better parser, or by a person's replay.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use postroom::{Cx, CxError, Handle, Handler, HandlerError, Key, Spec};
+use postroom::{Cx, CxError, Handle, Handler, HandlerError, Key, Spec, Terms};
 
+use super::after::After;
 use super::bounced;
 use super::digest::{keep_attachments, parse};
 use super::found::Found;
 use crate::blob::{BlobError, BlobStore};
-use crate::messages::UnreadableMail;
+use crate::messages::{NewMail, UnreadableMail};
 use crate::store::mails::{self, Kept, State};
 
 pub(super) const ID: &str = "ingest-reparse";
@@ -17,7 +19,11 @@ pub(super) const ID: &str = "ingest-reparse";
 #[derive(Debug)]
 pub struct Reparse {
     blobs: BlobStore,
+    filing: Filing,
 }
+
+/// What becomes of the mails of each mailbox once they were announced, by account and mailbox.
+pub type Filing = HashMap<(String, String), After>;
 
 /// Why the mail is still unread.
 #[derive(Debug, thiserror::Error, HandlerError)]
@@ -49,8 +55,22 @@ impl ReparseError {
 }
 
 impl Reparse {
-    pub fn new(blobs: BlobStore) -> Self {
-        Self { blobs }
+    /// Mails of mailboxes that `filing` does not name stay as they are.
+    pub fn new(blobs: BlobStore, filing: Filing) -> Self {
+        Self { blobs, filing }
+    }
+}
+
+impl Reparse {
+    async fn decide(&self, mail: &NewMail, row: &str, cx: &mut Cx<'_>) -> Result<(), CxError> {
+        let of = (mail.account.clone(), mail.mailbox.clone());
+        if let Some(after) = self.filing.get(&of) {
+            let tx = cx.tx().await?;
+            after
+                .decide(tx, mail.event_id, (&mail.account, &mail.mailbox), row)
+                .await?;
+        }
+        Ok(())
     }
 }
 
@@ -100,7 +120,8 @@ impl Handle<UnreadableMail> for Reparse {
         };
         let settled = mails::settle(cx.tx().await?, mail.event_id, State::Published, kept).await;
         if settled.map_err(CxError::from)? {
-            cx.publish(&mail).await?;
+            let row = cx.publish_on(&Terms::default(), &mail).await?;
+            self.decide(&mail, &row, cx).await?;
             if let Some(bounce) = &bounce {
                 let published = bounced::publish(cx.tx().await?, &mail, bounce).await;
                 published.map_err(CxError::from)?;

@@ -3,7 +3,7 @@
 //! Nothing is decided before it. A crash at any point leaves rows that are still `discovered`; fetching, storing and
 //! parsing again gives the same blob, the same event id and the same payload.
 
-use postroom::Tx;
+use postroom::{Terms, Tx};
 
 use super::bounced;
 use super::error::IngestError;
@@ -69,7 +69,7 @@ pub(super) async fn settle(
     };
     let mut settled = Vec::with_capacity(findings.len());
     for finding in findings {
-        settled.extend(write(&mut tx, finding, held_below).await?);
+        settled.extend(write(&mut tx, watched, finding, held_below).await?);
     }
     for place in returned {
         mails::count_attempt(&mut tx, place, -1).await?;
@@ -82,7 +82,12 @@ pub(super) async fn settle(
 }
 
 /// The row, and what is to be published with it. `None` when the row was settled before.
-async fn write(tx: &mut Tx, finding: &Finding, held_below: u32) -> Result<Option<State>, IngestError> {
+async fn write(
+    tx: &mut Tx,
+    watched: &Watched,
+    finding: &Finding,
+    held_below: u32,
+) -> Result<Option<State>, IngestError> {
     let Finding { place, seen, what } = finding;
     let mut kept = Kept {
         raw: what.raw(),
@@ -113,7 +118,9 @@ async fn write(tx: &mut Tx, finding: &Finding, held_below: u32) -> Result<Option
     }
     match what {
         What::New(mail, bounce) if state == State::Published => {
-            tx.publish(mail.as_ref()).await?;
+            let row = tx.publish_on(&Terms::default(), mail.as_ref()).await?;
+            let of = (watched.account.as_str(), watched.mailbox.as_str());
+            watched.after.decide(tx, mail.event_id, of, &row).await?;
             if let Some(bounce) = bounce {
                 bounced::publish(tx, mail, bounce).await?;
             }

@@ -10,6 +10,7 @@ use postroom::{CancellationToken, Store};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::after::{self, After};
 use super::backoff::Backoff;
 use super::error::IngestError;
 use super::imap::{IdleEnd, ImapError, MAX_IDLE, Session};
@@ -18,6 +19,7 @@ use super::{batch, checkpoint};
 use crate::blob::BlobStore;
 use crate::gate::Gate;
 use crate::login::Login;
+use crate::store::actions::{self, Action};
 use crate::store::mails::State;
 use crate::tls::{Dialer, Endpoint};
 
@@ -41,6 +43,8 @@ pub struct Pace {
     pub poll: Duration,
     /// All that is in the mailbox is compared with all that is known this often, and when a connection begins.
     pub audit: Duration,
+    /// The database is asked this often whether something is to be done on the server, such as marking what was answered.
+    pub errands: Duration,
     /// First and longest wait before a new connection.
     pub reconnect: (Duration, Duration),
     /// A process that died leaves its mailboxes to the others, or to its own next start, after this.
@@ -53,11 +57,15 @@ impl Default for Pace {
             idle: MAX_IDLE,
             poll: Duration::from_secs(60),
             audit: Duration::from_secs(15 * 60),
+            errands: Duration::from_secs(10),
             reconnect: (Duration::from_secs(1), Duration::from_secs(300)),
             lease: Duration::from_secs(6),
         }
     }
 }
+
+/// The broker confirms within milliseconds, and what is to be done then need not wait much longer.
+const CONFIRMED: Duration = Duration::from_millis(200);
 
 /// How often, during one lease, a process that stands by asks whether the mailbox is free.
 const ASKED_PER_LEASE: u32 = 10;
@@ -72,6 +80,7 @@ pub struct Watched {
     /// Shared by all mailboxes of the account: what one is refused, the others need not ask for.
     pub gate: Gate,
     pub start: Start,
+    pub after: After,
     pub pace: Pace,
 }
 
@@ -88,6 +97,12 @@ impl std::fmt::Debug for Watched {
 impl Watched {
     pub(super) fn count_seen(&self, mails: u64) {
         metrics::counter!("postroom_ingest_seen_total", "account" => self.account.clone()).increment(mails);
+    }
+
+    pub(super) fn count_actions(&self, action: Action, outcome: &'static str, mails: usize) {
+        metrics::counter!("postroom_ingest_actions_total",
+            "account" => self.account.clone(), "action" => action.as_str(), "outcome" => outcome)
+        .increment(mails as u64);
     }
 
     pub(super) fn count_settled(&self, state: State, mails: u64) {
@@ -221,6 +236,7 @@ impl Ingest {
                 checkpoint::discover(&self.watched, lease, &mut session, &mut checkpoint).await?;
             }
             let left = batch::work_off(self, lease, &mut session, checkpoint, stop).await?;
+            after::work_off(self, lease, &mut session, checkpoint).await?;
             backoff.reset();
             if !session.is_changed() {
                 self.wait_for_news(&mut session, left, audit_at, stop).await?;
@@ -241,7 +257,7 @@ impl Ingest {
         let idle = idle.min(audit_at.saturating_duration_since(Instant::now()));
         if session.can_idle() {
             let limit = if left { idle.min(poll) } else { idle };
-            match session.idle(limit, stop.cancelled()).await {
+            match session.idle(limit, Box::pin(self.called_away(stop))).await {
                 Ok(IdleEnd::Changed | IdleEnd::Expired | IdleEnd::Stopped) => return Ok(()),
                 Err(error @ ImapError::Refused { .. }) => {
                     tracing::info!(account = self.watched.account, error = %for_log(&error.to_string()), "polling instead of IDLE");
@@ -250,9 +266,39 @@ impl Ingest {
                 Err(error) => return Err(error.into()),
             }
         }
-        if stop.run_until_cancelled(tokio::time::sleep(poll)).await.is_some() {
+        if tokio::time::timeout(poll, Box::pin(self.called_away(stop)))
+            .await
+            .is_err()
+        {
             session.noop().await?;
         }
         Ok(())
+    }
+
+    /// Ends when it is time to stop, or there is something to do on the server.
+    async fn called_away(&self, stop: &CancellationToken) {
+        let errand = async {
+            let mut wait = CONFIRMED;
+            loop {
+                tokio::time::sleep(wait).await;
+                wait = match self.errands().await {
+                    Ok((true, _)) => return,
+                    Ok((false, true)) => CONFIRMED,
+                    // A database that is away is noticed by whatever is written next.
+                    Ok((false, false)) | Err(_) => self.watched.pace.errands,
+                };
+            }
+        };
+        stop.run_until_cancelled(errand).await;
+    }
+
+    /// Whether something is to be done on the server now; and as soon as the broker has confirmed an event.
+    async fn errands(&self) -> Result<(bool, bool), IngestError> {
+        let Watched { account, mailbox, .. } = &self.watched;
+        let mut read = self.store.read().await?;
+        let due = actions::due(&mut read, account, mailbox, 1).await?;
+        let soon = actions::are_unconfirmed(&mut read, account, mailbox).await?;
+        read.rollback().await?;
+        Ok((!due.is_empty(), soon))
     }
 }

@@ -13,6 +13,7 @@ use super::rules::Rules;
 use crate::blob::hash;
 use crate::messages::{NewMail, Reply};
 use crate::store::mails;
+use crate::store::replies::{self, Answer};
 
 /// As long as events are kept, so that no replay of old ones answers anybody twice.
 const TTL: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -159,6 +160,15 @@ impl Handle<Reply> for ComposeReply {
             now: Timestamp::now(),
         };
         let send = compose(&mail, &reply, format!("reply/{}", cx.key()), by)?;
+        let answer = Answer {
+            send_id: &send.id,
+            event_id: reply.event_id,
+            account: &reply.account,
+            peer: &send.to.address,
+            automatic: reply.automatic,
+        };
+        let recorded = replies::record(cx.tx().await?, answer).await;
+        recorded.map_err(CxError::from)?;
         cx.publish(&send).await?;
         Ok(())
     }

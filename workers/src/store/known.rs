@@ -177,17 +177,19 @@ pub async fn enter(
 }
 
 const CARRY: &str = "\
-UPDATE mails SET carried_to = $3
-WHERE account = $1 AND mailbox = $2 AND (epoch, uid) IN (
-    SELECT CAST(value ->> 'epoch' AS BIGINT), CAST(value ->> 'uid' AS BIGINT) FROM json_each($4))";
+UPDATE mails SET carried_to = $3, carried_uid = CAST(found.value ->> 'now' AS BIGINT)
+FROM json_each($4) AS found
+WHERE account = $1 AND mailbox = $2
+    AND epoch = CAST(found.value ->> 'epoch' AS BIGINT) AND uid = CAST(found.value ->> 'uid' AS BIGINT)";
 
 #[derive(Serialize)]
 struct At {
     epoch: i64,
     uid: i64,
+    now: u32,
 }
 
-/// Notes that these were found again, so that none is found twice.
+/// Notes that these were found again, and by which UID, so that none is found twice.
 ///
 /// # Errors
 /// When the database refuses.
@@ -196,13 +198,14 @@ pub async fn carry(
     account: &str,
     mailbox: &str,
     epoch: i64,
-    found: &[&Known],
+    found: &[(u32, &Known)],
 ) -> Result<(), StoreError> {
     let rows: Vec<At> = found
         .iter()
-        .map(|known| At {
+        .map(|&(now, known)| At {
             epoch: known.epoch,
             uid: known.uid,
+            now,
         })
         .collect();
     execute!(tx, CARRY, account, mailbox, epoch, as_rows(&rows)?)?;

@@ -144,7 +144,7 @@ pub async fn forget_before(tx: &mut Tx, account: &str, mailbox: &str, epoch: i64
 }
 
 const CARRY: &str = "\
-UPDATE mails SET carried_to = $3
+UPDATE mails SET carried_to = $3, carried_uid = $5
 WHERE account = $1 AND mailbox = $2 AND (epoch, uid) IN (
     SELECT epoch, uid FROM mails
     WHERE account = $1 AND mailbox = $2 AND sha256 = $4 AND epoch < $3 AND carried_to IS NULL
@@ -161,9 +161,9 @@ pub async fn carry_over(tx: &mut Tx, place: &Place, sha256: &str) -> Result<bool
         account,
         mailbox,
         epoch,
-        ..
+        uid,
     } = place;
-    Ok(execute!(tx, CARRY, account, mailbox, *epoch, sha256)? == 1)
+    Ok(execute!(tx, CARRY, account, mailbox, *epoch, sha256, i64::from(*uid))? == 1)
 }
 
 /// How a mail was settled.

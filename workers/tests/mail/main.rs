@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, its set-up too"
 )]
 
+mod after;
 mod bounces;
 mod composing;
 mod imap;

@@ -9,7 +9,7 @@ use postroom::{App, Cx, CxError, Handle, Running, Settings, Spec, Store};
 use postroom_broker::{Broker, Config};
 use postroom_workers::blob::BlobStore;
 use postroom_workers::gate::Gate;
-use postroom_workers::ingest::{Ingest, Pace, Reparse, Start, Watched};
+use postroom_workers::ingest::{After, Filing, Ingest, MarkAnswered, Pace, Reparse, Start, Watched};
 use postroom_workers::login::Login;
 use postroom_workers::messages::{
     AccountPaused, Bounced, Failed, MailboxReset, NewMail, OauthRefresh, Send, Sent, Service,
@@ -149,7 +149,10 @@ impl World {
     }
 
     pub(crate) async fn watching_at(&self, user: &str, endpoint: Endpoint) -> Running {
-        let app = self.app().await.handler(Reparse::new(self.blobs.clone()));
+        let app = self
+            .app()
+            .await
+            .handler(Reparse::new(self.blobs.clone(), Filing::new()));
         let ingest = self.ingest(&app, user, endpoint);
         app.service(|stop| ingest.run(stop)).start().await.unwrap()
     }
@@ -170,9 +173,11 @@ impl World {
             login: Login::password(user, Dovecot::PASSWORD),
             gate: Gate::new("help", Service::Imap, Duration::from_millis(100)),
             start: Start::All,
+            after: After::Keep,
             pace: Pace {
                 reconnect: (Duration::from_millis(20), Duration::from_millis(500)),
                 lease: Duration::from_secs(2),
+                errands: Duration::from_millis(100),
                 ..Pace::default()
             },
         }
@@ -206,9 +211,10 @@ impl World {
         };
         let app = app
             .service(|stop| ingest.run(stop))
-            .handler(Reparse::new(self.blobs.clone()))
+            .handler(Reparse::new(self.blobs.clone(), Filing::new()))
             .handler(AutoReply::new(identity()))
-            .handler(ComposeReply::new(identity()));
+            .handler(ComposeReply::new(identity()))
+            .handler(MarkAnswered);
         self.with_send(app, outbound(smtp)).start().await.unwrap()
     }
 
@@ -231,6 +237,13 @@ impl World {
             done(&letters).then_some(letters)
         })
         .await
+    }
+
+    /// Whatever waits to be tried again on the server need not wait any longer.
+    pub(crate) async fn hurry(&self) {
+        let mut tx = self.store.begin().await.unwrap();
+        postroom::execute!(tx, "UPDATE mailbox_actions SET retry_at = 0").unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// How many mails are in each state.

@@ -142,6 +142,28 @@ impl Dovecot {
             .expect("doveadm comes with dovecot-core");
     }
 
+    /// UID and flags of each mail in a mailbox, such as `3 \\Seen`.
+    pub(crate) fn flags(&self, user: &str, mailbox: &str) -> Vec<String> {
+        let done = self
+            .doveadm(&["-f", "tab", "fetch", "-u", user, "uid flags", "mailbox", mailbox])
+            .output()
+            .expect("doveadm comes with dovecot-core");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        let rows = text.lines().skip(1);
+        rows.map(|row| row.replace('\t', " ").replace(" \\Recent", "").trim().to_owned())
+            .collect()
+    }
+
+    pub(crate) fn flag(&self, user: &str, flag: &str, query: &[&str]) {
+        let mut words = vec!["flags", "add", "-u", user, flag, "mailbox", "INBOX"];
+        words.extend_from_slice(query);
+        self.run(&words);
+    }
+
+    pub(crate) fn create(&self, user: &str, mailbox: &str) {
+        self.run(&["mailbox", "create", "-u", user, mailbox]);
+    }
+
     /// The raw mails of a mailbox.
     pub(crate) fn mails(&self, user: &str) -> Vec<String> {
         let done = self

@@ -46,6 +46,9 @@ pub struct State {
     pub text: String,
     pub uidvalidity: Option<u32>,
     pub uidnext: Option<u32>,
+    /// The flags that the mailbox keeps.
+    pub permanent_flags: Option<Vec<String>>,
+    pub is_read_only: bool,
 }
 
 /// One FETCH response. It need not be the answer to what was asked: flag changes of other mails come like this too.
@@ -107,9 +110,13 @@ fn state(outcome: &Outcome<'_>) -> State {
         text: clip(text),
         ..State::default()
     };
-    match outcome.code {
-        Some(ResponseCode::UidValidity(value)) => state.uidvalidity = Some(value),
-        Some(ResponseCode::UidNext(value)) => state.uidnext = Some(value),
+    match &outcome.code {
+        Some(ResponseCode::UidValidity(value)) => state.uidvalidity = Some(*value),
+        Some(ResponseCode::UidNext(value)) => state.uidnext = Some(*value),
+        Some(ResponseCode::ReadOnly) => state.is_read_only = true,
+        Some(ResponseCode::PermanentFlags(flags)) => {
+            state.permanent_flags = Some(flags.iter().map(ToString::to_string).collect());
+        }
         _ => {}
     }
     state

@@ -1,6 +1,7 @@
 //! IMAP as ingest needs it: log in, select, search by UID, fetch one mail, wait.
 //!
 //! ```text
+//! act         flags, moves and removals, by UID
 //! command     arguments that stay arguments, pure
 //! connection  the socket: answers complete by their tagged line, deadlines
 //! line        what a server says, reduced to what matters here
@@ -12,6 +13,7 @@
 //! Sequence numbers are never used: they shift under the reader. ENVELOPE and BODYSTRUCTURE are never fetched: the
 //! raw mail says the same, and parsing them is where servers' bugs live.
 
+mod act;
 mod command;
 mod connection;
 mod error;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use act::is_flag;
 pub use command::Command;
 pub use connection::{Answer, Connection};
 pub use error::{ImapError, Refusal};
@@ -77,7 +80,12 @@ pub struct Label {
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
+    /// In upper case.
+    offered: Vec<String>,
     can_idle: bool,
+    is_read_only: bool,
+    /// `None` where the server does not say.
+    permanent_flags: Option<Vec<String>>,
 }
 
 impl Session {
@@ -127,11 +135,14 @@ impl Session {
             .await
             .map_err(login_refused)?;
         // Servers offer more once they know who asks.
-        let can_idle = capabilities(&mut connection)
-            .await?
-            .iter()
-            .any(|name| name == "IDLE");
-        Ok(Self { connection, can_idle })
+        let offered = capabilities(&mut connection).await?;
+        Ok(Self {
+            connection,
+            can_idle: offered.iter().any(|name| name == "IDLE"),
+            offered,
+            is_read_only: false,
+            permanent_flags: None,
+        })
     }
 
     /// The server offers IDLE; without it the caller polls.
@@ -155,9 +166,12 @@ impl Session {
             uidnext: None,
             exists: 0,
         };
+        self.is_read_only = answer.tagged.is_read_only;
+        self.permanent_flags = None;
         for line in answer.untagged {
             match line {
                 Line::State(state) => {
+                    self.permanent_flags = state.permanent_flags.or(self.permanent_flags.take());
                     selected.uidvalidity = state.uidvalidity.unwrap_or(selected.uidvalidity);
                     selected.uidnext = state.uidnext.or(selected.uidnext);
                 }
