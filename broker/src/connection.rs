@@ -97,7 +97,10 @@ impl<R: AsyncRead + Send + Unpin> Reader<R> {
             let outcome = tokio::select! {
                 read = fill(&mut self.input, &mut self.read_size, &mut buffer) => match read {
                     Ok(0) | Err(_) => return ClientError::ClientClosed,
-                    Ok(_) => self.apply_all(&mut buffer, &mut wakes).await,
+                    Ok(_) => {
+                        self.client.activity.note();
+                        self.apply_all(&mut buffer, &mut wakes).await
+                    }
                 },
                 () = sleep_until(wake_at) => self.session.on_timer(Instant::now(), &mut wakes),
                 () = self.client.recheck.notified() => self.session.recheck(&mut wakes).await,
@@ -205,7 +208,10 @@ async fn write_loop(
             }
         };
         match written {
-            Ok(()) => client.outbox.written(batch.bytes),
+            Ok(()) => {
+                client.activity.note();
+                client.outbox.written(batch.bytes);
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 tracing::info!(
                     cid = client.id.0,

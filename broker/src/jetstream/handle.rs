@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::oneshot;
+
 use super::inbox::Inbox;
+use super::info::StreamDetail;
 use super::stream::Command;
 use crate::store::Seq;
 
@@ -108,6 +111,13 @@ impl StreamHandle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What the stream's own thread tells; `None` if it has ended.
+    pub async fn detail(&self) -> Option<StreamDetail> {
+        let (answer, detail) = oneshot::channel();
+        self.0.inbox.push(Command::Detail(answer), 0);
+        detail.await.ok()
     }
 
     pub(super) fn show(&self, snapshot: Snapshot) {

@@ -29,6 +29,13 @@ pub struct StreamInfo {
     pub ts: String,
 }
 
+/// A stream and all its consumers.
+#[derive(Debug)]
+pub struct StreamDetail {
+    pub info: StreamInfo,
+    pub consumers: Vec<ConsumerInfo>,
+}
+
 /// How far a stream that is copied from has been followed.
 #[derive(Debug, Clone, Serialize)]
 pub struct OriginState {

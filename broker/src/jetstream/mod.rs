@@ -45,6 +45,7 @@ use registry::Registry;
 use stream::{Command, StreamRequest, Surroundings};
 
 pub use handle::StreamHandle;
+pub use info::StreamDetail;
 
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -196,13 +197,14 @@ impl JetStream {
         self.0.handles()
     }
 
-    pub fn root(&self) -> &Path {
-        &self.0.root
-    }
-
     /// Counts the requests taken since the start.
     pub fn api_calls(&self) -> u64 {
         self.0.api_total()
+    }
+
+    /// Counts those of them that were refused.
+    pub fn api_errors(&self) -> u64 {
+        self.0.around.api_errors.load(Ordering::Relaxed)
     }
 
     /// Where messages on the literal `subject` go.

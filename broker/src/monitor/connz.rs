@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 
-use crate::router::Client;
+use crate::router::{Client, Subscription};
 use crate::server::Shared;
 
 /// nats-server's page size.
@@ -22,6 +22,8 @@ pub struct Paging {
     cid: Option<u64>,
     /// `true`, `1` or `detail`.
     subs: String,
+    /// `open`, `closed` or `all`; connections that have ended are not remembered.
+    state: String,
     /// Only those in this account.
     pub acc: Option<String>,
 }
@@ -46,6 +48,10 @@ struct Connection {
     ip: String,
     port: u16,
     start: String,
+    last_activity: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt: Option<String>,
+    idle: String,
     pending_bytes: usize,
     in_msgs: u64,
     out_msgs: u64,
@@ -56,9 +62,12 @@ struct Connection {
     #[serde(skip_serializing_if = "String::is_empty")]
     authorized_user: String,
     account: String,
+    name_tag: String,
     uptime: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscriptions_list: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscriptions_list_detail: Option<Vec<Listener>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,13 +76,46 @@ struct Connection {
     version: Option<String>,
 }
 
+/// One subscription.
+#[derive(Serialize)]
+pub struct Listener {
+    account: String,
+    account_tag: String,
+    subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    qgroup: Option<String>,
+    sid: String,
+    msgs: u64,
+    cid: u64,
+}
+
+impl Listener {
+    /// All of one client's.
+    pub fn of(client: &Client) -> Vec<Listener> {
+        let account = client.identity().account;
+        let subscriptions = client.subscriptions();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let listener = |subscription: &Arc<Subscription>| Listener {
+            account: account.clone(),
+            account_tag: account.clone(),
+            subject: subscription.filter.to_string(),
+            qgroup: subscription.queue.as_deref().map(text),
+            sid: text(&subscription.sid),
+            msgs: subscription.delivered(),
+            cid: client.id.0,
+        };
+        subscriptions.iter().map(listener).collect()
+    }
+}
+
 pub async fn page(State(server): State<Arc<Shared>>, Query(paging): Query<Paging>) -> Json<Connz> {
     Json(connz(&server, &paging))
 }
 
 pub fn connz(server: &Shared, paging: &Paging) -> Connz {
     let is_wanted = |client: &Arc<Client>| {
-        paging.cid.is_none_or(|cid| cid == client.id.0)
+        paging.state != "closed"
+            && paging.cid.is_none_or(|cid| cid == client.id.0)
             && paging
                 .acc
                 .as_ref()
@@ -82,9 +124,8 @@ pub fn connz(server: &Shared, paging: &Paging) -> Connz {
     let clients: Vec<_> = server.clients().into_iter().filter(is_wanted).collect();
     let offset = paging.offset.unwrap_or(0);
     let limit = paging.limit.unwrap_or(CONNECTIONS_PER_PAGE);
-    let with_subscriptions = matches!(paging.subs.as_str(), "true" | "1" | "detail");
     let shown = clients.iter().skip(offset).take(limit);
-    let page: Vec<Connection> = shown.map(|client| describe(client, with_subscriptions)).collect();
+    let page: Vec<Connection> = shown.map(|client| describe(client, &paging.subs)).collect();
     Connz {
         server_id: server.server_id.clone(),
         now: super::time(SystemTime::now()),
@@ -96,7 +137,7 @@ pub fn connz(server: &Shared, paging: &Paging) -> Connz {
     }
 }
 
-fn describe(client: &Client, with_subscriptions: bool) -> Connection {
+fn describe(client: &Client, subscriptions: &str) -> Connection {
     let identity = client.identity();
     let traffic = &client.traffic;
     let subjects = || {
@@ -113,6 +154,9 @@ fn describe(client: &Client, with_subscriptions: bool) -> Connection {
         ip: client.address.ip().to_string(),
         port: client.address.port(),
         start: super::time(client.started),
+        last_activity: super::time(client.activity.last()),
+        rtt: client.activity.round_trip().map(|took| format!("{took:?}")),
+        idle: super::span(client.activity.last()),
         pending_bytes: client.outbox.pending(),
         in_msgs: traffic.in_msgs.load(Ordering::Relaxed),
         out_msgs: traffic.out_msgs.load(Ordering::Relaxed),
@@ -120,9 +164,11 @@ fn describe(client: &Client, with_subscriptions: bool) -> Connection {
         out_bytes: traffic.out_bytes.load(Ordering::Relaxed),
         subscriptions: client.subscription_count(),
         authorized_user: identity.user,
+        name_tag: identity.account.clone(),
         account: identity.account,
         uptime: super::span(client.started),
-        subscriptions_list: with_subscriptions.then(subjects),
+        subscriptions_list: matches!(subscriptions, "true" | "1").then(subjects),
+        subscriptions_list_detail: (subscriptions == "detail").then(|| Listener::of(client)),
         name: identity.name,
         lang: identity.lang,
         version: identity.version,

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::jetstream::JetStream;
 use crate::server::Shared;
@@ -25,6 +26,19 @@ pub async fn page(State(server): State<Arc<Shared>>) -> (StatusCode, Json<Health
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(health))
+}
+
+/// The answer to a request, which has no status line.
+pub fn told(server: &Shared) -> Value {
+    let health = healthz(server);
+    let code = if health.error.is_none() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let mut told = json!(health);
+    told["status_code"] = json!(code.as_u16());
+    told
 }
 
 /// Unavailable as soon as one stream takes no more writes.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod connz;
+mod events;
 mod healthz;
 mod jsz;
 mod metrics;

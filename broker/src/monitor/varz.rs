@@ -7,9 +7,11 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::jsz::{Jsz, overview};
+use super::jsz::{self, Stats, StoreConfig};
 use super::process;
+use crate::config::TLS_TIMEOUT;
 use crate::protocol::info::{PROTOCOL, VERSION};
 use crate::router::Traffic;
 use crate::server::Shared;
@@ -28,6 +30,8 @@ pub struct Varz {
     auth_timeout: f64,
     http_host: String,
     http_port: u16,
+    http_base_path: &'static str,
+    https_port: u16,
     max_payload: usize,
     max_pending: usize,
     max_control_line: usize,
@@ -50,6 +54,8 @@ pub struct Varz {
     /// Bytes that wait for all clients together.
     pending_bytes: usize,
     tls_required: bool,
+    /// Seconds.
+    tls_timeout: f64,
     in_msgs: u64,
     out_msgs: u64,
     in_bytes: u64,
@@ -64,9 +70,18 @@ pub struct Varz {
     routes: u8,
     remotes: u8,
     leafnodes: u8,
+    /// What one node has none of, as nats-server shows it then.
+    cluster: Absent,
+    gateway: Absent,
+    leaf: Absent,
+    mqtt: Absent,
+    websocket: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     jetstream: Option<JetStreamVarz>,
 }
+
+#[derive(Serialize)]
+struct Absent {}
 
 /// One node has clients and nothing else.
 #[derive(Serialize, Default)]
@@ -87,9 +102,9 @@ impl ByKind {
 }
 
 #[derive(Serialize)]
-struct JetStreamVarz {
-    config: Jsz,
-    stats: Jsz,
+pub struct JetStreamVarz {
+    config: StoreConfig,
+    stats: Stats,
 }
 
 pub async fn page(State(server): State<Arc<Shared>>) -> Json<Varz> {
@@ -106,9 +121,9 @@ pub fn varz(server: &Shared) -> Varz {
             .sum();
         live + figure(&server.past).load(Ordering::Relaxed)
     };
-    let jetstreams = server.jetstreams();
     let now = SystemTime::now();
     let limits = server.limits();
+    let (tls, http) = (server.config().tls, server.monitoring);
     Varz {
         server_id: server.server_id.clone(),
         server_name: server.server_name.clone(),
@@ -119,11 +134,10 @@ pub fn varz(server: &Shared) -> Varz {
         auth_required: server.auth_required(),
         max_connections: limits.max_connections,
         auth_timeout: limits.auth_timeout.as_secs_f64(),
-        http_host: server
-            .monitoring
-            .map(|address| address.ip().to_string())
-            .unwrap_or_default(),
-        http_port: server.monitoring.map_or(0, |address| address.port()),
+        http_host: http.map(|address| address.ip().to_string()).unwrap_or_default(),
+        http_port: http.map_or(0, |address| address.port()),
+        http_base_path: "",
+        https_port: 0,
         max_payload: limits.max_payload,
         max_pending: limits.max_pending,
         max_control_line: limits.max_control_line,
@@ -142,7 +156,8 @@ pub fn varz(server: &Shared) -> Varz {
         slow_consumers: server.slow_consumers.load(Ordering::Relaxed),
         stale_connections: server.stale_connections.load(Ordering::Relaxed),
         pending_bytes: server.pending.bytes(),
-        tls_required: server.config().tls.is_some(),
+        tls_required: tls.is_some(),
+        tls_timeout: tls.map_or(TLS_TIMEOUT, |tls| tls.timeout).as_secs_f64(),
         in_msgs: sum(|traffic| &traffic.in_msgs),
         out_msgs: sum(|traffic| &traffic.out_msgs),
         in_bytes: sum(|traffic| &traffic.in_bytes),
@@ -157,9 +172,27 @@ pub fn varz(server: &Shared) -> Varz {
         routes: 0,
         remotes: 0,
         leafnodes: 0,
-        jetstream: (!jetstreams.is_empty()).then(|| JetStreamVarz {
-            config: overview(&jetstreams),
-            stats: overview(&jetstreams),
-        }),
+        cluster: Absent {},
+        gateway: Absent {},
+        leaf: Absent {},
+        mqtt: Absent {},
+        websocket: websocket(server),
+        jetstream: jetstream(server),
     }
+}
+
+fn websocket(server: &Shared) -> Value {
+    match server.websocket {
+        Some(address) => json!({"host": address.ip(), "port": address.port()}),
+        None => json!({}),
+    }
+}
+
+/// `None` where it is off.
+pub fn jetstream(server: &Shared) -> Option<JetStreamVarz> {
+    let jetstreams = server.jetstreams();
+    (!jetstreams.is_empty()).then(|| JetStreamVarz {
+        config: jsz::config(server),
+        stats: jsz::stats(&jetstreams),
+    })
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -28,6 +28,7 @@ pub struct Client {
     pub headers: AtomicBool,
     pub echo: AtomicBool,
     pub traffic: Traffic,
+    pub activity: Activity,
     /// Requests that it may answer although it may publish nothing else.
     pub replies: Replies,
     /// Does it understand INFO at any time?
@@ -45,6 +46,40 @@ pub struct Traffic {
     pub in_bytes: AtomicU64,
     pub out_msgs: AtomicU64,
     pub out_bytes: AtomicU64,
+}
+
+/// When something last passed, and how long a PONG takes.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// Milliseconds since the epoch; 0 for never.
+    last: AtomicU64,
+    /// Nanoseconds; 0 for unknown.
+    round_trip: AtomicU64,
+}
+
+impl Activity {
+    pub fn note(&self) {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+    }
+
+    pub fn last(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    pub fn note_round_trip(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.round_trip.store(nanos.max(1), Ordering::Relaxed);
+    }
+
+    pub fn round_trip(&self) -> Option<Duration> {
+        Some(self.round_trip.load(Ordering::Relaxed))
+            .filter(|nanos| *nanos > 0)
+            .map(Duration::from_nanos)
+    }
 }
 
 impl Traffic {
@@ -97,6 +132,7 @@ impl Client {
             headers: AtomicBool::new(false),
             echo: AtomicBool::new(true),
             traffic: Traffic::default(),
+            activity: Activity::default(),
             replies: Replies::default(),
             takes_infos: AtomicBool::new(false),
             recheck: Notify::new(),
@@ -183,6 +219,10 @@ impl Subscription {
     pub fn limit(&self, max: u64) -> bool {
         self.max.store(max, Ordering::SeqCst);
         self.delivered.load(Ordering::SeqCst) >= max
+    }
+
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 
     pub(super) fn take_turn(&self) -> Turn {

@@ -15,6 +15,7 @@ pub struct Keepalive {
     max_unanswered: u32,
     unanswered: u32,
     next_ping: Instant,
+    pinged_at: Option<Instant>,
     /// Until when credentials must have come; `None` once they have or when none are needed.
     auth_deadline: Option<Instant>,
 }
@@ -37,6 +38,7 @@ impl Keepalive {
             max_unanswered,
             unanswered: 0,
             next_ping: now + FIRST_PING_AFTER.min(interval),
+            pinged_at: None,
             auth_deadline: auth_timeout.map(|timeout| now + timeout),
         }
     }
@@ -46,8 +48,10 @@ impl Keepalive {
             .map_or(self.next_ping, |deadline| deadline.min(self.next_ping))
     }
 
-    pub fn on_pong(&mut self) {
+    /// How long the client took for the last PING.
+    pub fn on_pong(&mut self, now: Instant) -> Option<Duration> {
         self.unanswered = 0;
+        self.pinged_at.take().map(|pinged_at| now - pinged_at)
     }
 
     pub fn on_authenticated(&mut self) {
@@ -66,6 +70,7 @@ impl Keepalive {
         }
         self.unanswered += 1;
         self.next_ping = now + self.interval;
+        self.pinged_at = Some(now);
         Ok(Due::Ping)
     }
 }
@@ -81,7 +86,8 @@ mod tests {
         let mut keepalive = Keepalive::new(start, Duration::from_secs(120), 2, None);
         assert_eq!(keepalive.on_timer(at(1)), Ok(Due::Nothing));
         assert_eq!(keepalive.on_timer(at(2)), Ok(Due::Ping));
-        keepalive.on_pong();
+        assert_eq!(keepalive.on_pong(at(3)), Some(Duration::from_secs(1)));
+        assert_eq!(keepalive.on_pong(at(4)), None, "nobody asked");
         assert_eq!(keepalive.on_timer(at(122)), Ok(Due::Ping));
         assert_eq!(keepalive.on_timer(at(242)), Ok(Due::Ping));
         assert_eq!(keepalive.on_timer(at(362)), Err(ClientError::StaleConnection));

@@ -151,7 +151,9 @@ impl Session {
                 Ok(())
             }
             ClientOp::Pong => {
-                self.keepalive.on_pong();
+                if let Some(took) = self.keepalive.on_pong(Instant::now()) {
+                    self.client.activity.note_round_trip(took);
+                }
                 Ok(())
             }
             ClientOp::Connect(_) => Ok(()),

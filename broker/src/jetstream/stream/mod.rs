@@ -28,6 +28,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::SyncSender;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::api;
 use super::clock::{Clock, Now};
@@ -36,7 +37,7 @@ use super::consumer::{Consumer, Outlet, PinEvent};
 use super::dedupe::Dedupe;
 use super::handle::StreamHandle;
 use super::inbox::Inbox;
-use super::info::StreamInfo;
+use super::info::{ConsumerInfo, StreamDetail, StreamInfo};
 use crate::config::SyncPolicy;
 use crate::router::{Router, Wakes};
 use crate::store::folder::Folder;
@@ -96,6 +97,8 @@ pub enum Command {
         left: u64,
     },
     Describe(SyncSender<StreamInfo>),
+    /// For monitoring, which waits without a thread.
+    Detail(oneshot::Sender<StreamDetail>),
 }
 
 /// What a stream is opened with.
@@ -239,6 +242,15 @@ impl Stream {
             Command::Followed { key, messages, left } => self.take_copies(&key, messages, left, now),
             // A caller that went away needs no answer.
             Command::Describe(answer) => drop(answer.send(self.describe())),
+            Command::Detail(answer) => {
+                let consumers = self.consumers.values();
+                let info = |consumer| ConsumerInfo::of(&self.config.name, consumer, now);
+                let consumers = consumers.map(info).collect();
+                drop(answer.send(StreamDetail {
+                    info: self.describe(),
+                    consumers,
+                }));
+            }
         }
     }
 
