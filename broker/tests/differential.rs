@@ -9,9 +9,12 @@ mod dialogues;
 mod suite;
 
 use dialogues::accepted::Accepted;
-use dialogues::{Pair, grammar, recorded, requests};
+use dialogues::{Cut, Pair, grammar, recorded, requests, say};
+use suite::server::{Server, ours};
+use tempfile::TempDir;
 
 const DIALOGUES: u64 = 400;
+const BYTE_BY_BYTE: u64 = 200;
 
 #[test]
 fn recorded_dialogues() {
@@ -20,8 +23,8 @@ fn recorded_dialogues() {
         let pair = Pair::start(setup.config);
         for (name, text) in setup.dialogues {
             let text = text.replace("\n", "\r\n").replace("\\n\r\n", "\n");
-            let cuts = pair.say(text.as_bytes(), 1);
-            accepted.compare(name, &format!("{text:?}"), &cuts.ours, &cuts.theirs);
+            let said = pair.say(text.as_bytes(), Cut::AtRandom(1));
+            accepted.compare(name, &format!("{text:?}"), &said.ours, &said.theirs);
         }
     }
     accepted.finish();
@@ -35,7 +38,7 @@ fn generated_dialogues() {
     let mut different = Vec::new();
     for seed in 0..count {
         let text = grammar::dialogue(seed);
-        let said = pair.say(text.as_bytes(), seed);
+        let said = pair.say(text.as_bytes(), Cut::AtRandom(seed));
         if said.ours != said.theirs {
             different.push(format!(
                 "seed {seed}: {text:?}\n  ours   {:?}\n  theirs {:?}",
@@ -50,6 +53,18 @@ fn generated_dialogues() {
         different.len(),
         shown.join("\n")
     );
+}
+
+#[test]
+fn byte_by_byte_is_as_in_one_piece() {
+    let store = TempDir::new().unwrap();
+    let server = Server::start(&ours(), store.path(), None);
+    for seed in 0..BYTE_BY_BYTE {
+        let text = grammar::dialogue(seed);
+        let [whole, bytes] =
+            [Cut::Nowhere, Cut::AfterEachByte].map(|cut| say(server.address, text.as_bytes(), cut));
+        assert_eq!(whole, bytes, "seed {seed}: {text:?}");
+    }
 }
 
 #[test]

@@ -320,7 +320,66 @@ mod tests {
         );
     }
 
+    /// What is heard when `text` arrives in pieces that end at `cuts`, and the error that ended it.
+    fn heard(text: &[u8], cuts: &[usize]) -> (Vec<String>, Option<ClientError>) {
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
+        ends.sort_unstable();
+        ends.push(text.len());
+        let (mut said, mut at) = (Vec::new(), 0);
+        for end in ends {
+            loop {
+                match parse(&text[at..end], LIMITS) {
+                    Ok(Some((op, len))) => {
+                        said.push(format!("{op:?}"));
+                        at += len;
+                    }
+                    Ok(None) => break,
+                    Err(error) => return (said, Some(error)),
+                }
+            }
+        }
+        (said, None)
+    }
+
+    /// Mostly right; the last of them are not, each in a way of its own.
+    const WORDS: [&str; 22] = [
+        "PING\r\n",
+        "pong\r\n",
+        "CONNECT {\"a\":1}\r\n",
+        "PUB a 2\r\nhi\r\n",
+        "PUB a r 0\r\n\r\n",
+        "pub\ta 4\n\r\nx\r\r\n",
+        "HPUB a 12 14\r\nNATS/1.0\r\n\r\nhi\r\n",
+        "hpub a r 12 12\r\nNATS/1.0\r\n\r\n\r\n",
+        "SUB a 1\r\n",
+        "sub  a.>\tq  2 \r\n",
+        "UNSUB 1\r\n",
+        "UNSUB 1 3\r\n",
+        "PUB a 32\r\n01234567890123456789012345678901\r\n",
+        "PING \r\n",
+        "UNSUB 1 x\r\n",
+        "PUB a 33\r\n",
+        "PUB a\r\n",
+        "PUB a 1\r\nxy\r\n",
+        "NOPE\r\n",
+        "\r\n",
+        "SUB a b c d\r\n",
+        "SUB 0123456789012345678901234567890123456789012345678901234567890123456789 1\r\n",
+    ];
+
     proptest! {
+        #[test]
+        fn pieces_say_what_the_whole_says(
+            words in proptest::collection::vec(0..WORDS.len(), 1..12),
+            cuts in proptest::collection::vec(any::<usize>(), 0..12),
+        ) {
+            let text = words.iter().map(|at| WORDS[*at]).collect::<String>();
+            let whole = heard(text.as_bytes(), &[]);
+            prop_assert_eq!(&heard(text.as_bytes(), &cuts), &whole);
+            let each_byte: Vec<usize> = (0..text.len()).collect();
+            prop_assert_eq!(&heard(text.as_bytes(), &each_byte), &whole);
+        }
+
         #[test]
         fn no_input_panics(input in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&input, LIMITS);

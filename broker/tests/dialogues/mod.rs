@@ -60,23 +60,37 @@ impl Pair {
         self.0[1].0.address
     }
 
-    /// Says `bytes` to both, cut into pieces as `seed` has it.
-    pub(crate) fn say(&self, bytes: &[u8], seed: u64) -> Said {
+    /// Says `bytes` to both, cut into the same pieces.
+    pub(crate) fn say(&self, bytes: &[u8], cut: Cut) -> Said {
         Said {
-            ours: say(self.ours(), bytes, seed),
-            theirs: say(self.theirs(), bytes, seed),
+            ours: say(self.ours(), bytes, cut),
+            theirs: say(self.theirs(), bytes, cut),
         }
     }
 }
 
-fn say(address: SocketAddr, bytes: &[u8], seed: u64) -> Words {
-    let mut random = StdRng::seed_from_u64(seed);
+/// How what is said is cut into pieces, each a write of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cut {
+    Nowhere,
+    AfterEachByte,
+    /// Anywhere, from this seed.
+    AtRandom(u64),
+}
+
+pub(crate) fn say(address: SocketAddr, bytes: &[u8], cut: Cut) -> Words {
+    let mut random = StdRng::seed_from_u64(if let Cut::AtRandom(seed) = cut { seed } else { 0 });
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (part, tail) = rest.split_at(random.random_range(1..=rest.len()));
+        let len = match cut {
+            Cut::Nowhere => rest.len(),
+            Cut::AfterEachByte => 1,
+            Cut::AtRandom(_) => random.random_range(1..=rest.len()),
+        };
+        let (part, tail) = rest.split_at(len);
         // Closed in our face, after a mistake.
         if stream.write_all(part).is_err() {
             break;
