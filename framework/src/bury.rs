@@ -8,7 +8,7 @@ use metrics::counter;
 use crate::answer::{Answer, answer};
 use crate::bus::Incoming;
 use crate::cx::Cx;
-use crate::execute::Executor;
+use crate::execute::{Executor, MAX_CRASHES};
 use crate::headers;
 use crate::names;
 use crate::outcome::Failure;
@@ -31,22 +31,7 @@ impl Executor {
         let letter = letter(handler, incoming, claim, reason, failure);
         edge!(BeforeLastWords);
         let mut cx = Cx::new(&self.store, incoming, claim);
-        let words =
-            AssertUnwindSafe(self.handler.on_dead_letter(&incoming.payload, &letter, &mut cx)).catch_unwind();
-        let spoken = match tokio::time::timeout(self.handler.policy().timeout, words).await {
-            Ok(Ok(Ok(()))) => true,
-            Ok(Ok(Err(failure))) => {
-                tracing::warn!(handler, error = %for_log(&failure.error), "on_dead_letter failed; the letter is written without it");
-                false
-            }
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!(
-                    handler,
-                    "on_dead_letter panicked or hung; the letter is written without it"
-                );
-                false
-            }
-        };
+        let spoken = may_speak(reason, claim) && self.last_words(incoming, &letter, &mut cx).await;
         if !spoken {
             cx.outbox.clear();
             cx.tx = None;
@@ -70,9 +55,29 @@ impl Executor {
                     .term(&dead_letters::termination(reason, &id))
                     .await;
             }
-            Ok((Settled::Fenced, _)) => self.count_fenced(),
-            Err(error) => self.unsettled(&error),
+            Ok((Settled::Fenced, _)) => self.fenced(claim),
+            Err(error) => self.unsettled(claim, &error),
         }
+    }
+
+    /// Whether they were spoken, and are to count.
+    async fn last_words(&self, incoming: &Incoming, letter: &Letter, cx: &mut Cx<'_>) -> bool {
+        let handler = self.handler.policy().id;
+        let words =
+            AssertUnwindSafe(self.handler.on_dead_letter(&incoming.payload, letter, cx)).catch_unwind();
+        match tokio::time::timeout(self.handler.policy().timeout, words).await {
+            Ok(Ok(Ok(()))) => return true,
+            Ok(Ok(Err(failure))) => {
+                tracing::warn!(handler, error = %for_log(&failure.error), "on_dead_letter failed; the letter is written without it");
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(
+                    handler,
+                    "on_dead_letter panicked or hung; the letter is written without it"
+                );
+            }
+        }
+        false
     }
 
     async fn bury(
@@ -101,6 +106,12 @@ impl Executor {
         }
         Ok((settled, id))
     }
+}
+
+/// Last words may be what kills processes, or need the decoding that does. So of a message that was claimed and has killed
+/// its share they are asked once, and of one that was never decoded not at all.
+fn may_speak(reason: Reason, claim: &Granted) -> bool {
+    reason != Reason::Poison || claim.crashes == MAX_CRASHES
 }
 
 fn letter(handler: &str, incoming: &Incoming, claim: &Granted, reason: Reason, failure: &Failure) -> Letter {

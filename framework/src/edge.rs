@@ -69,6 +69,8 @@ mod striking {
     edges![
         /// The message has arrived; the ledger has not been asked.
         Received,
+        /// A message that was delivered before is written down as being opened; it has not been decoded.
+        BeforeOpening,
         /// The claim is written and not committed.
         InsideClaim,
         /// The claim is committed; the handler has not begun.

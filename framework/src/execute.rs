@@ -30,11 +30,12 @@ use crate::slot::Slot;
 use crate::state::States;
 use crate::store::dead_letters::Reason;
 use crate::store::deliveries::{Ask, Claim, Granted};
+use crate::store::openings::Opening;
 use crate::store::{Claiming, Store, StoreError};
 use crate::trace::{self, Traced};
 
 /// A message that took its process down so often is not given another one.
-const MAX_CRASHES: i64 = 3;
+pub(crate) const MAX_CRASHES: i64 = 3;
 /// How long a message waits when the database is away.
 const STORE_AWAY: Duration = Duration::from_secs(2);
 /// Asked for a little late, so that the database's clock agrees that it is due.
@@ -82,10 +83,14 @@ impl Executor {
             key,
             fingerprint,
             message,
+            opening,
             ..
-        } = opened.unwrap_or_else(|| self.open(&incoming));
+        } = match opened {
+            Some(opened) => opened,
+            None => self.open(&incoming).await,
+        };
         let replay = incoming.headers.get(headers::REPLAY);
-        let (claim, asked_at) = match self.claim(key.clone(), &fingerprint, replay).await {
+        let (claim, asked_at) = match self.claim(key.clone(), &fingerprint, replay, opening).await {
             Ok(claimed) => claimed,
             Err(error) => return self.wait_for_the_store(&incoming, &error).await,
         };
@@ -111,16 +116,6 @@ impl Executor {
         incoming.receipt.nak(STORE_AWAY).await;
     }
 
-    pub(crate) fn open(&self, incoming: &Incoming) -> Opened {
-        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| self.handler.open(incoming)));
-        opened.unwrap_or_else(|panic| Opened {
-            key: incoming.place(),
-            fingerprint: crate::fingerprint::of_payload(&incoming.payload, &[]),
-            lane: None,
-            message: Err(format!("decoding it panicked: {}", panic_text(&*panic))),
-        })
-    }
-
     /// `None`: the delivery is a replay that is not meant for this handler, or is over. The time is from when the lease
     /// counts at the latest.
     async fn claim(
@@ -128,6 +123,7 @@ impl Executor {
         key: Key,
         fingerprint: &str,
         replay: Option<&str>,
+        opening: Option<Opening>,
     ) -> Result<(Option<Claim>, Instant), StoreError> {
         let policy = self.handler.policy();
         let ask = Ask {
@@ -141,6 +137,7 @@ impl Executor {
             ask,
             aliases: policy.aliases,
             replay: replay.map(str::to_owned),
+            opening,
         };
         self.store.claim(claiming).await
     }
@@ -148,7 +145,7 @@ impl Executor {
     async fn run(
         &self,
         incoming: &Incoming,
-        message: Result<Decoded, String>,
+        message: Result<Decoded, (Reason, Failure)>,
         mut claim: Granted,
         granted_at: Instant,
     ) {
@@ -202,11 +199,11 @@ impl Executor {
     fn gate(
         &self,
         incoming: &Incoming,
-        message: Result<Decoded, String>,
+        message: Result<Decoded, (Reason, Failure)>,
         claim: &Granted,
     ) -> Result<Decoded, (Reason, Failure)> {
         let policy = self.handler.policy();
-        let message = message.map_err(|error| (Reason::Undecodable, Failure::dead("undecodable", error)))?;
+        let message = message?;
         // The broker has delivered it before, and the ledger has no row of it: it was never claimed, or it was done so long
         // ago that its row is gone. Who would handle it again can replay it.
         let age = incoming.age(SystemTime::now());
@@ -278,7 +275,7 @@ impl Executor {
     /// The key belongs to another payload: this one dies under a key of its own, so that it dies once.
     async fn key_reused(&self, incoming: &Incoming, key: &Key, fingerprint: &str) {
         let key = Key::stored(format!("{key}!{fingerprint}"));
-        let (claim, asked_at) = match self.claim(key, fingerprint, None).await {
+        let (claim, asked_at) = match self.claim(key, fingerprint, None, None).await {
             Ok(claimed) => claimed,
             Err(error) => return self.wait_for_the_store(incoming, &error).await,
         };

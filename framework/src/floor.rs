@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, RateLimiter};
 use metrics::gauge;
@@ -99,10 +100,22 @@ impl Floor {
         }
     }
 
-    /// Takes a message into the room, or sends it away for a while.
-    pub(crate) async fn admit(&mut self, incoming: Incoming) {
-        let keyed = self.executor.handler.policy().per_key.is_some();
-        let mut opened = keyed.then(|| self.executor.open(&incoming));
+    /// Takes messages into the room, in their order, or sends them away for a while.
+    pub(crate) async fn admit(&mut self, arrivals: Vec<Incoming>) {
+        if self.executor.handler.policy().per_key.is_none() {
+            for incoming in arrivals {
+                self.seat(incoming, None).await;
+            }
+            return;
+        }
+        // Opened side by side, since those that come again are written down first.
+        let opened = join_all(arrivals.iter().map(|incoming| self.executor.open(incoming))).await;
+        for (incoming, opened) in arrivals.into_iter().zip(opened) {
+            self.seat(incoming, Some(opened)).await;
+        }
+    }
+
+    async fn seat(&mut self, incoming: Incoming, mut opened: Option<Opened>) {
         let lane = opened.as_mut().and_then(|opened| opened.lane.take());
         let ticket = opened.as_ref().zip(lane).map(|(opened, lane)| Ticket {
             lane,

@@ -14,7 +14,8 @@ use crate::key::Key;
 use crate::message::{Message, Version};
 use crate::outcome::{Failure, HandlerError, Reconciled};
 use crate::spec::{Policy, Spec, SpecError};
-use crate::store::dead_letters::Letter;
+use crate::store::dead_letters::{Letter, Reason};
+use crate::store::openings::Opening;
 
 /// Does something about messages of type `M`.
 #[diagnostic::on_unimplemented(
@@ -131,8 +132,10 @@ pub(crate) struct Opened {
     pub(crate) fingerprint: String,
     /// What it shares a limit with.
     pub(crate) lane: Option<Key>,
-    /// The message, or why it can't be read.
-    pub(crate) message: Result<Decoded, String>,
+    /// The message, or why it is to die unread.
+    pub(crate) message: Result<Decoded, (Reason, Failure)>,
+    /// Where it is written down that it is being opened; to be taken back with the claim.
+    pub(crate) opening: Option<Opening>,
 }
 
 /// A handler with its spec.
@@ -228,7 +231,10 @@ pub(crate) fn open<M: Message>(spec: &Spec<M>, incoming: &Incoming) -> Opened {
         key,
         fingerprint,
         lane,
-        message: message.map(|message| Box::new(message) as Decoded),
+        message: message
+            .map(|message| Box::new(message) as Decoded)
+            .map_err(|error| (Reason::Undecodable, Failure::dead("undecodable", error))),
+        opening: None,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::Receipt;
 use crate::store::deliveries::Lease;
-use crate::store::{LIMIT, Store, StoreError};
+use crate::store::{Beat, LIMIT, Store, StoreError};
 
 /// How long a claim holds without renewal, at the broker and in SQL alike. Short, so that the work of a process that was
 /// killed runs again within seconds; several beats long, so that one slow disk sync loses nothing.
@@ -31,6 +31,9 @@ pub(crate) struct Heartbeat {
 struct InFlight {
     next_id: u64,
     deliveries: HashMap<u64, Delivery>,
+    /// Ended without a word in the ledger; to be told with the next beat. No more than were in flight: while the database
+    /// is away, nothing is claimed.
+    survived: Vec<Lease>,
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +74,11 @@ impl Heartbeat {
         }
     }
 
+    /// The delivery has ended, what became of it could not be written down, and this process lives: it has not crashed.
+    pub(crate) fn survived(&self, lease: &Lease) {
+        self.locked(|in_flight| in_flight.survived.push(lease.clone()));
+    }
+
     /// Beats until `stop`.
     pub(crate) async fn run(self, store: Store, stop: CancellationToken) {
         // Side by side: a lease runs out in time, however long the database takes to answer.
@@ -87,18 +95,22 @@ impl Heartbeat {
         loop {
             ticks.tick().await;
             let beaten = Instant::now();
-            let due = self.locked(|in_flight| {
-                in_flight
-                    .deliveries
-                    .iter()
-                    .map(|(id, delivery)| (*id, delivery.clone()))
-                    .collect::<Vec<_>>()
+            let (due, survived) = self.locked(|in_flight| {
+                let deliveries = in_flight.deliveries.iter();
+                let due: Vec<_> = deliveries.map(|(id, delivery)| (*id, delivery.clone())).collect();
+                (due, in_flight.survived.clone())
             });
-            if due.is_empty() {
+            if due.is_empty() && survived.is_empty() {
                 continue;
             }
-            match tokio::time::timeout(LEASE - SAFETY, renew(store, &due)).await {
-                Ok(Ok(renewed)) => self.mark(&renewed, beaten),
+            let told = survived.len();
+            match tokio::time::timeout(LEASE - SAFETY, renew(store, &due, survived)).await {
+                Ok(Ok(renewed)) => {
+                    self.mark(&renewed, beaten);
+                    self.locked(|in_flight| {
+                        in_flight.survived.drain(..told);
+                    });
+                }
                 Ok(Err(error)) => tracing::warn!(%error, "leases were not renewed"),
                 Err(_) => tracing::warn!("leases were not renewed in time: the database is slow or away"),
             }
@@ -166,10 +178,18 @@ impl Heartbeat {
     }
 }
 
-async fn renew(store: &Store, due: &[(u64, Delivery)]) -> Result<Vec<(u64, bool)>, StoreError> {
+async fn renew(
+    store: &Store,
+    due: &[(u64, Delivery)],
+    survived: Vec<Lease>,
+) -> Result<Vec<(u64, bool)>, StoreError> {
     edge!(BeforeRenewal?);
-    let leases = due.iter().map(|(_, delivery)| delivery.lease.clone()).collect();
-    let held = store.renew(leases, LEASE).await?;
+    let beat = Beat {
+        held: due.iter().map(|(_, delivery)| delivery.lease.clone()).collect(),
+        by: LEASE,
+        survived,
+    };
+    let held = store.renew(beat).await?;
     Ok(due.iter().map(|(id, _)| *id).zip(held).collect())
 }
 

@@ -49,6 +49,7 @@ mod lag;
 pub mod layer;
 pub mod message;
 mod names;
+mod opening;
 pub mod outcome;
 mod pause;
 mod per_key;

@@ -7,7 +7,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::health;
-use crate::store::{Store, StoreError, dead_letters, deliveries, pauses};
+use crate::store::{Store, StoreError, dead_letters, deliveries, openings, pauses};
 
 /// What can go is looked for this often.
 const EVERY: Duration = Duration::from_secs(60);
@@ -50,6 +50,7 @@ pub(crate) async fn batch(
     let mut tx = store.begin().await?;
     let rows = deliveries::purge(&mut tx).await?;
     pauses::purge(&mut tx).await?;
+    openings::purge(&mut tx).await?;
     tx.commit().await?;
     // Nothing was settled before 1970.
     let before = letters

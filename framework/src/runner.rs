@@ -84,6 +84,7 @@ async fn work(
     let mut pulling: Option<BoxFuture<'_, Result<(), BusError>>> = None;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut arrived = Vec::new();
     loop {
         floor.begin_what_can();
         if pulling.is_none()
@@ -100,7 +101,7 @@ async fn work(
         };
         let wake = floor.wake().unwrap_or_else(|| Instant::now() + TICK);
         tokio::select! {
-            Some(incoming) = arrivals.recv() => floor.admit(incoming).await,
+            _ = arrivals.recv_many(&mut arrived, MOST_AHEAD) => floor.admit(std::mem::take(&mut arrived)).await,
             () = floor.ended() => {}
             pulled = pulled => {
                 pulled?;

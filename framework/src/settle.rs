@@ -104,7 +104,7 @@ impl Executor {
                 .await;
                 self.confirm_ack(incoming).await;
             }
-            Ok(Settled::Fenced) => self.count_fenced(),
+            Ok(Settled::Fenced) => self.fenced(claim),
             Err(error) => {
                 let failure = Failure::retryable(
                     "store",
@@ -210,8 +210,8 @@ impl Executor {
                 tracing::warn!(handler, ?rest, error = %for_log(&failure.error), "a handler has paused itself");
                 incoming.receipt.nak(rest + MARGIN).await;
             }
-            Ok(Settled::Fenced) => self.count_fenced(),
-            Err(error) => self.unsettled(&error),
+            Ok(Settled::Fenced) => self.fenced(claim),
+            Err(error) => self.unsettled(claim, &error),
         }
     }
 
@@ -229,8 +229,8 @@ impl Executor {
                 self.count(outcome);
                 incoming.receipt.nak(after + MARGIN).await;
             }
-            Ok(Settled::Fenced) => self.count_fenced(),
-            Err(error) => self.unsettled(&error),
+            Ok(Settled::Fenced) => self.fenced(claim),
+            Err(error) => self.unsettled(claim, &error),
         }
     }
 
@@ -245,8 +245,8 @@ impl Executor {
                 answer(incoming, self.handler.policy().id, Answer::Discarded).await;
                 self.confirm_ack(incoming).await;
             }
-            Ok(Settled::Fenced) => self.count_fenced(),
-            Err(error) => self.unsettled(&error),
+            Ok(Settled::Fenced) => self.fenced(claim),
+            Err(error) => self.unsettled(claim, &error),
         }
     }
 
@@ -273,14 +273,16 @@ impl Executor {
         counter!(names::SETTLED, "handler" => self.handler.policy().id, "outcome" => outcome).increment(1);
     }
 
-    pub(crate) fn count_fenced(&self) {
+    pub(crate) fn fenced(&self, claim: &Granted) {
+        self.heartbeat.survived(&claim.lease);
         let handler = self.handler.policy().id;
         counter!(names::FENCED, "handler" => handler).increment(1);
         tracing::warn!(handler, "a delivery lost its lease; what it did was rolled back");
     }
 
     /// The lease runs out, the broker redelivers, and the next claim takes it from there.
-    pub(crate) fn unsettled(&self, error: &StoreError) {
+    pub(crate) fn unsettled(&self, claim: &Granted, error: &StoreError) {
+        self.heartbeat.survived(&claim.lease);
         tracing::warn!(handler = self.handler.policy().id, %error, "a delivery could not be settled; it will run again");
     }
 }

@@ -11,16 +11,17 @@ use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::{Client, StatusCode, Subscriber};
 use futures_util::StreamExt;
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::Instant;
 
 use super::{BusError, CONFIRM_TIMEOUT, Incoming, Receipt, received};
 use crate::explain::with_causes;
 
-/// How long one pull request waits for messages. It is also the longest that a consumer stands still when the broker
-/// was restarted under it, since the request is then forgotten.
+/// How long one pull request waits for messages.
 const PULL_EXPIRES: Duration = Duration::from_secs(5);
-/// A broker that is slow to say that a request has expired gets so much longer.
-const GRACE: Duration = Duration::from_secs(5);
+/// A broker that has nothing to deliver says so this often.
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(1);
+/// After this long without a word, the broker knows nothing of the request: it was restarted, or another node of its
+/// cluster has the consumer now. So long does a handler stand still then.
+const SILENCE: Duration = Duration::from_millis(2_500);
 
 /// A handler's consumer.
 pub(crate) struct Pull {
@@ -53,29 +54,30 @@ impl Pull {
         let request = BatchConfig {
             batch: limit,
             expires: Some(PULL_EXPIRES),
+            idle_heartbeat: IDLE_HEARTBEAT,
             ..BatchConfig::default()
         };
         let asked = self.consumer.request_batch(request, inbox.into()).await;
         asked.map_err(|error| self.failed(with_causes(&error)))?;
-        let over = Instant::now() + PULL_EXPIRES + GRACE;
         for _ in 0..limit {
             // Room first: between the two sides, a message would be in nobody's hands.
             let Ok(room) = to.reserve().await else {
                 return Ok(());
             };
-            match tokio::time::timeout_at(over, self.next(answers)).await {
-                Ok(Some(message)) => room.send(message?),
-                Ok(None) | Err(_) => break,
+            match self.next(answers).await {
+                Some(message) => room.send(message?),
+                None => break,
             }
         }
         *place = None;
         Ok(())
     }
 
-    /// The next message; `None` when the request has ended.
+    /// The next message; `None` when the request has ended, or the broker has forgotten it.
     async fn next(&self, answers: &mut Subscriber) -> Option<Result<Incoming, BusError>> {
         loop {
-            let message = answers.next().await?;
+            let answer = tokio::time::timeout(SILENCE, answers.next()).await;
+            let message = answer.ok().flatten()?;
             return match message.status.unwrap_or(StatusCode::OK) {
                 StatusCode::OK => Some(self.incoming(message)),
                 StatusCode::IDLE_HEARTBEAT => continue,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::dead_letters::{Burial, Letter, Reason, Replay};
-use super::deliveries::{Ask, Claim, Effect, FailedAttempt, Granted, Settlement};
+use super::deliveries::{Ask, Claim, Effect, FailedAttempt, Granted, Lease, Settlement};
+use super::openings::Opening;
 use super::outbox::OutboxRow;
-use super::{Claiming, Ending, Store, Tx, dead_letters, deliveries, leases, outbox};
+use super::{Beat, Claiming, Ending, Store, Tx, dead_letters, deliveries, leases, outbox};
 use crate::headers::{self, Headers};
 use crate::key::Key;
 use crate::{execute, on_tx};
@@ -82,6 +83,8 @@ on_both![
     done_work_is_a_duplicate_and_another_payload_is_refused,
     a_retry_is_due_when_it_says_and_keeps_its_history,
     a_lease_that_ran_out_is_a_crash_and_its_owner_is_fenced,
+    a_process_that_comes_back_has_not_crashed,
+    processes_that_die_of_reading_a_message_are_counted,
     work_put_back_spends_no_attempt,
     an_effect_without_a_verdict_is_remembered_until_success,
     dead_work_is_replayed_once_however_many_ask,
@@ -143,6 +146,7 @@ async fn claim_as(store: &Store, key: &str, print: &str, lease: Duration, ttl: D
         ask: ask(key, print, lease, ttl),
         aliases: &[],
         replay: None,
+        opening: None,
     };
     let (claim, _) = store.claim(claiming).await.expect("claim");
     claim.expect("it is no replay")
@@ -213,6 +217,15 @@ async fn found(store: &Store, id: &str) -> dead_letters::DeadLetter {
         .await
         .expect("find")
         .expect("the letter is there")
+}
+
+async fn renew(store: &Store, held: Vec<Lease>) -> Vec<bool> {
+    let beat = Beat {
+        held,
+        by: LONG,
+        survived: Vec::new(),
+    };
+    store.renew(beat).await.expect("renew")
 }
 
 async fn taken(store: &Store) -> Vec<OutboxRow> {
@@ -312,11 +325,76 @@ async fn a_lease_that_ran_out_is_a_crash_and_its_owner_is_fenced(fresh: Fresh) {
     assert!(!begin_effect(&store, &dead, "e").await);
     let leases = vec![dead.lease.clone(), heir.lease.clone()];
     assert_eq!(
-        store.renew(leases, LONG).await.expect("renew"),
+        renew(&store, leases).await,
         [false, true],
         "of two leases on one row, the later one holds"
     );
     assert!(settle(&other, &heir, Settlement::Done { result: None }).await);
+}
+
+/// The lease of each runs out; its owner comes back, or not, before or after somebody else has claimed it.
+async fn a_process_that_comes_back_has_not_crashed(fresh: Fresh) {
+    let (store, other) = (fresh.open().await, fresh.open().await);
+    let lapsed = async |key: &str| match claim_as(&store, key, PRINT, NOW, LONG).await {
+        Claim::Granted(work) => work,
+        claim => panic!("{claim:?}"),
+    };
+    let survive = async |survivor: &Store, work: &Granted| {
+        let beat = Beat {
+            survived: vec![work.lease.clone()],
+            ..Beat::default()
+        };
+        assert_eq!(survivor.renew(beat).await.expect("renew"), [false; 0]);
+    };
+    let lease_again = async |asked: &Store, key: &str| match claim_as(asked, key, PRINT, NOW, LONG).await {
+        Claim::Granted(work) => (work.attempts, work.crashes),
+        claim => panic!("{claim:?}"),
+    };
+    lapsed("same").await;
+    assert_eq!(lease_again(&store, "same").await, (2, 0), "by the same process");
+
+    let early = lapsed("early").await;
+    begin_effect(&store, &early, "e").await;
+    survive(&store, &early).await;
+    let heir = granted(&other, "early").await;
+    assert_eq!((heir.attempts, heir.crashes), (2, 0));
+    assert_eq!(heir.unresolved_effect.as_deref(), Some("e"));
+
+    let late = lapsed("late").await;
+    assert_eq!(lease_again(&other, "late").await, (2, 1));
+    survive(&store, &late).await;
+    // Of the other process, nothing more is heard.
+    assert_eq!(
+        lease_again(&store, "late").await,
+        (3, 1),
+        "only its own crash is taken back"
+    );
+    survive(&store, &late).await;
+    assert_eq!(
+        lease_again(&other, "late").await,
+        (4, 2),
+        "what was long ago changes nothing"
+    );
+}
+
+async fn processes_that_die_of_reading_a_message_are_counted(fresh: Fresh) {
+    let opening = Opening {
+        handler: "h".to_owned(),
+        place: "S/1/2".to_owned(),
+    };
+    let begin = async |store: &Store| store.begin_opening(opening.clone()).await.expect("begin");
+    let (one, two, three) = (fresh.open().await, fresh.open().await, fresh.open().await);
+    assert_eq!(begin(&one).await, 0);
+    assert_eq!(begin(&one).await, 0, "it lives, and begins again");
+    assert_eq!((begin(&two).await, begin(&three).await), (1, 2));
+    let claiming = Claiming {
+        ask: ask("a", PRINT, LONG, LONG),
+        aliases: &[],
+        replay: None,
+        opening: Some(opening.clone()),
+    };
+    three.claim(claiming).await.expect("claim");
+    assert_eq!(begin(&one).await, 0, "it was read");
 }
 
 async fn work_put_back_spends_no_attempt(fresh: Fresh) {

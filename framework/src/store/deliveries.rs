@@ -15,7 +15,7 @@ use crate::key::Key;
 use crate::{execute, on_tx};
 
 pub(crate) use claim::{Ask, claim};
-pub(crate) use settle::{Settlement, begin_effect, renew, settle};
+pub(crate) use settle::{Settlement, begin_effect, renew, settle, survived};
 
 /// The right to settle one delivery: void as soon as somebody else claims the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub struct Granted {
     pub lease: Lease,
     /// This attempt included.
     pub attempts: i64,
-    /// How often the lease ran out with the work unsettled.
+    /// How often the lease ran out with the work unsettled, and its process was not heard of again.
     pub crashes: i64,
     /// An effect that an earlier attempt began and left without a verdict.
     pub unresolved_effect: Option<String>,

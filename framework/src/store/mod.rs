@@ -16,6 +16,7 @@ pub mod leases;
 #[cfg(test)]
 mod model;
 mod open;
+pub(crate) mod openings;
 pub mod outbox;
 pub mod pauses;
 pub mod postponed;
@@ -34,7 +35,7 @@ use uuid::Uuid;
 
 pub use error::StoreError;
 use group::Group;
-pub(crate) use group::{Claiming, Ending, LIMIT, Outgoing, Replayed};
+pub(crate) use group::{Beat, Claiming, Ending, LIMIT, Outgoing, Replayed};
 pub(crate) use handoff::{Fresh, Handoff};
 pub(crate) use open::redacted;
 pub use tx::{Connection, Tx};

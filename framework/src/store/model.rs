@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::conformance::servers::Postgres;
 use super::deliveries::{self, Ask, Claim, Effect, Lease, Settlement};
-use super::{Claiming, Ending, Store, rehearsal};
+use super::{Beat, Claiming, Ending, Store, rehearsal};
 use crate::key::Key;
 
 static POSTGRES: LazyLock<Postgres> = LazyLock::new(Postgres::start);
@@ -24,9 +24,15 @@ enum Step {
     Claim {
         key: u8,
         print: u8,
+        by: u8,
     },
     /// By the holder of the claim that was granted so many claims ago, who may have lost it long since.
     Renew {
+        key: u8,
+        ago: u8,
+    },
+    /// The same one lives, and has given the work up.
+    Survived {
         key: u8,
         ago: u8,
     },
@@ -82,6 +88,7 @@ impl State {
 struct Row {
     state: State,
     fence: i64,
+    owner: u8,
     print: u8,
     lease_until: i64,
     retry_at: i64,
@@ -113,12 +120,13 @@ struct Model {
 }
 
 impl Model {
-    fn claim(&mut self, key: u8, print: u8) -> Told {
+    fn claim(&mut self, key: u8, print: u8, by: u8) -> Told {
         let now = self.now;
         let slot = &mut self.rows[usize::from(key)];
         let fresh = Row {
             state: State::Claimed,
             fence: 1,
+            owner: by,
             print,
             lease_until: now + LEASE,
             retry_at: 0,
@@ -151,7 +159,7 @@ impl Model {
             },
             State::Claimed | State::Effect if same && row.lease_until <= now => Row {
                 attempts: row.attempts + 1,
-                crashes: row.crashes + 1,
+                crashes: row.crashes + i64::from(row.owner != by),
                 effect: row.effect,
                 ..next
             },
@@ -178,6 +186,22 @@ impl Model {
     fn renew(&mut self, key: u8, fence: i64) -> bool {
         let until = self.now + LEASE;
         self.held(key, fence).map(|row| row.lease_until = until).is_some()
+    }
+
+    fn survived(&mut self, key: u8, fence: i64, by: u8) {
+        let now = self.now;
+        if let Some(row) = self.held(key, fence) {
+            row.retry_at = now;
+            row.state = match row.state {
+                State::Effect => State::Unknown,
+                _ => State::RetryAt,
+            };
+        } else if let Some(row) = self.rows[usize::from(key)].as_mut()
+            && row.fence == fence + 1
+            && row.owner != by
+        {
+            row.crashes = (row.crashes - 1).max(0);
+        }
     }
 
     fn begin(&mut self, key: u8, fence: i64) -> bool {
@@ -251,10 +275,11 @@ impl Model {
 
 /// The real ledger, and every lease that it has granted.
 struct Real {
-    store: Store,
+    /// One for each process.
+    stores: [Store; 2],
     /// Sets this case's rows apart from those of the cases before it.
     case: u32,
-    granted: [Vec<Lease>; KEYS as usize],
+    granted: [Vec<(Lease, u8)>; KEYS as usize],
 }
 
 impl Real {
@@ -262,7 +287,15 @@ impl Real {
         Key::of(&[&self.case, &u32::from(key)])
     }
 
+    fn store(&self) -> &Store {
+        &self.stores[0]
+    }
+
     fn lease(&self, key: u8, ago: u8) -> Option<Lease> {
+        self.lease_and_owner(key, ago).map(|(lease, _)| lease)
+    }
+
+    fn lease_and_owner(&self, key: u8, ago: u8) -> Option<(Lease, u8)> {
         self.granted[usize::from(key)]
             .iter()
             .rev()
@@ -270,7 +303,7 @@ impl Real {
             .cloned()
     }
 
-    async fn claim(&mut self, key: u8, print: u8) -> Told {
+    async fn claim(&mut self, key: u8, print: u8, by: u8) -> Told {
         let ask = Ask {
             scope: "model".to_owned(),
             key: self.key(key),
@@ -282,8 +315,9 @@ impl Real {
             ask,
             aliases: &[],
             replay: None,
+            opening: None,
         };
-        let (claim, _since) = self.store.claim(claiming).await.expect("claim");
+        let (claim, _since) = self.stores[usize::from(by)].claim(claiming).await.expect("claim");
         match claim.expect("no replay") {
             Claim::Granted(granted) => {
                 let told = Told::Granted {
@@ -292,7 +326,7 @@ impl Real {
                     crashes: granted.crashes,
                     effect: granted.unresolved_effect.is_some(),
                 };
-                self.granted[usize::from(key)].push(granted.lease);
+                self.granted[usize::from(key)].push((granted.lease, by));
                 told
             }
             Claim::Done { .. } => Told::Done,
@@ -319,15 +353,19 @@ impl Real {
             },
         };
         let ending = Ending::new(lease, settlement);
-        self.store.settle(ending).await.expect("settle")
+        self.store().settle(ending).await.expect("settle")
     }
 }
 
 /// Does one step to both, and compares what they say.
 async fn agree(real: &mut Real, model: &mut Model, step: Step) {
     match step {
-        Step::Claim { key, print } => {
-            assert_eq!(real.claim(key, print).await, model.claim(key, print), "claim");
+        Step::Claim { key, print, by } => {
+            assert_eq!(
+                real.claim(key, print, by).await,
+                model.claim(key, print, by),
+                "claim"
+            );
         }
         Step::Settle { key, ago, how } => {
             if let Some(lease) = real.lease(key, ago) {
@@ -339,23 +377,38 @@ async fn agree(real: &mut Real, model: &mut Model, step: Step) {
             }
         }
         Step::Wait { millis } => {
-            rehearsal::advance(&real.store, millis)
+            rehearsal::advance(real.store(), millis)
                 .await
                 .expect("time passes");
             model.now += millis;
         }
         Step::Renew { key, ago } => {
             if let Some(lease) = real.lease(key, ago) {
-                let by = Duration::from_millis(LEASE.unsigned_abs());
                 let fence = lease.fence;
-                let renewed = real.store.renew(vec![lease], by).await.expect("renew");
+                let beat = Beat {
+                    held: vec![lease],
+                    by: Duration::from_millis(LEASE.unsigned_abs()),
+                    survived: Vec::new(),
+                };
+                let renewed = real.store().renew(beat).await.expect("renew");
                 assert_eq!(renewed, [model.renew(key, fence)], "renew");
+            }
+        }
+        Step::Survived { key, ago } => {
+            if let Some((lease, owner)) = real.lease_and_owner(key, ago) {
+                model.survived(key, lease.fence, owner);
+                let beat = Beat {
+                    survived: vec![lease],
+                    ..Beat::default()
+                };
+                let told = real.stores[usize::from(owner)].renew(beat).await;
+                assert_eq!(told.expect("renew"), [false; 0]);
             }
         }
         Step::Begin { key, ago } => {
             if let Some(lease) = real.lease(key, ago) {
                 let fence = lease.fence;
-                let begun = real.store.begin_effect(lease, "effect".to_owned()).await;
+                let begun = real.store().begin_effect(lease, "effect".to_owned()).await;
                 assert_eq!(
                     begun.expect("begin_effect"),
                     model.begin(key, fence),
@@ -364,7 +417,7 @@ async fn agree(real: &mut Real, model: &mut Model, step: Step) {
             }
         }
         Step::Revive { key } => {
-            let mut tx = real.store.begin().await.expect("begin");
+            let mut tx = real.store().begin().await.expect("begin");
             deliveries::revive(&mut tx, "model", real.key(key).as_str())
                 .await
                 .expect("revive");
@@ -372,7 +425,7 @@ async fn agree(real: &mut Real, model: &mut Model, step: Step) {
             model.revive(key);
         }
         Step::Purge => {
-            let mut tx = real.store.begin().await.expect("begin");
+            let mut tx = real.store().begin().await.expect("begin");
             deliveries::purge(&mut tx).await.expect("purge");
             tx.commit().await.expect("commit");
             model.purge();
@@ -393,8 +446,10 @@ fn step() -> impl Strategy<Value = Step> {
         (after(), effect()).prop_map(|(after, effect)| How::Released { after, effect }),
     ];
     prop_oneof![
-        6 => (key.clone(), prop_oneof![9 => Just(0_u8), 1 => Just(1)]).prop_map(|(key, print)| Step::Claim { key, print }),
+        6 => (key.clone(), prop_oneof![9 => Just(0_u8), 1 => Just(1)], 0..2_u8)
+            .prop_map(|(key, print, by)| Step::Claim { key, print, by }),
         2 => (key.clone(), ago.clone()).prop_map(|(key, ago)| Step::Renew { key, ago }),
+        1 => (key.clone(), ago.clone()).prop_map(|(key, ago)| Step::Survived { key, ago }),
         1 => (key.clone(), ago.clone()).prop_map(|(key, ago)| Step::Begin { key, ago }),
         4 => (key.clone(), ago, how).prop_map(|(key, ago, how)| Step::Settle { key, ago, how }),
         1 => key.prop_map(|key| Step::Revive { key }),
@@ -405,10 +460,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn check(url: &str, cases: u32) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let store = runtime.block_on(async {
+    let stores = runtime.block_on(async {
         let store = Store::open(url).await.expect("the database opens");
         rehearsal::prepare(&store).await.expect("the clock stops");
-        store
+        [store, Store::open(url).await.expect("the database opens")]
     });
     let case = std::cell::Cell::new(0);
     let config = Config {
@@ -420,7 +475,7 @@ fn check(url: &str, cases: u32) {
     let outcome = TestRunner::new(config).run(&steps, |steps| {
         case.set(case.get() + 1);
         let mut real = Real {
-            store: store.clone(),
+            stores: stores.clone(),
             case: case.get(),
             granted: Default::default(),
         };

@@ -9,6 +9,7 @@
 
 mod batches;
 mod cases;
+mod deaths;
 mod elsewhere;
 mod flow;
 mod functions;
@@ -27,6 +28,7 @@ mod world;
 
 use batches::*;
 use cases::*;
+use deaths::*;
 use elsewhere::*;
 use flow::*;
 use functions::*;
@@ -77,6 +79,8 @@ everywhere![
     a_handler_that_outlasts_its_lease_keeps_it,
     work_of_a_process_that_died_runs_again,
     three_deaths_of_the_process_are_enough,
+    what_kills_its_readers_before_it_is_claimed_is_poison,
+    the_broker_is_not_told_to_wait_for_a_lease_that_was_lost,
     an_effect_whose_commit_failed_is_not_forgotten,
     an_error_says_nothing_of_an_effect_unless_the_handler_does,
     last_words_that_cannot_commit_do_not_cost_the_letter,

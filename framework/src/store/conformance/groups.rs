@@ -58,7 +58,7 @@ async fn all_leases_in_flight_are_renewed_by_one_transaction(fresh: Fresh) {
     let ending = Ending::new(&over, Settlement::Done { result: None });
     assert!(store.settle(ending).await.expect("settle"));
     let commits = commits_of(&store, async {
-        let held = store.renew(leases.clone(), LONG).await.expect("renew");
+        let held = renew(&store, leases.clone()).await;
         let lost: Vec<_> = leases.iter().zip(held).filter(|(_, held)| !held).collect();
         assert_eq!(lost, [(&over, false)]);
     })
@@ -90,6 +90,7 @@ fn claiming(key: &str) -> Claiming {
         ask: ask(key, PRINT, LONG, LONG),
         aliases: &[],
         replay: None,
+        opening: None,
     }
 }
 

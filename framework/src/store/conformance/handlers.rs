@@ -75,6 +75,7 @@ async fn claim_renamed(store: &Store, key: &str) -> Claim {
         },
         aliases: &[SCOPE],
         replay: None,
+        opening: None,
     };
     let (claim, _) = store.claim(claiming).await.expect("claim");
     claim.expect("it is no replay")

@@ -190,6 +190,7 @@ async fn claim_replay(store: &Store, id: &str, print: &str) -> deliveries::Grant
         ask: ask("the replay's key is in its letter", print, LONG, LONG),
         aliases: &[],
         replay: Some(id.to_owned()),
+        opening: None,
     };
     let (claim, _) = store.claim(claiming).await.expect("claim");
     let claim = claim.expect("a replay is under way");

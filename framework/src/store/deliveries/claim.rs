@@ -33,7 +33,8 @@ struct AskRow<'a> {
     ttl: i64,
 }
 
-/// Why a row may be claimed: new; due for a retry; its lease ran out; or settled so long ago that it is forgotten.
+/// Why a row may be claimed: new; due for a retry; its lease ran out; or settled so long ago that it is forgotten. A
+/// process that let its own lease run out has not crashed: it claims again.
 /// `excluded.updated` is the database's time of this statement. In the order of the keys, so that two processes lock the
 /// rows that both want in the same order.
 const CLAIM: &str = "\
@@ -52,7 +53,8 @@ ON CONFLICT (scope, key) DO UPDATE SET
     retry_at = NULL,
     attempts = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN 1 ELSE d.attempts + 1 END,
     crashes = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN 0
-                   WHEN d.state IN ('claimed', 'effect') THEN d.crashes + 1 ELSE d.crashes END,
+                   WHEN d.state IN ('claimed', 'effect') AND d.owner <> excluded.owner THEN d.crashes + 1
+                   ELSE d.crashes END,
     history = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN '[]' ELSE d.history END,
     effect_id = CASE WHEN d.state IN ('done', 'discarded', 'dead') THEN NULL ELSE d.effect_id END,
     fingerprint = excluded.fingerprint,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Effect, FailedAttempt, Lease, millis, write_history};
-use crate::on_tx;
 use crate::store::rows::as_rows;
 use crate::store::{StoreError, Tx};
+use crate::{execute, on_tx};
 
 /// What becomes of a claimed row.
 #[derive(Debug, Clone)]
@@ -68,6 +68,33 @@ pub(crate) async fn renew(tx: &mut Tx, leases: &[&Lease], by: Duration) -> Resul
         .fetch_all(connection)
         .await)?;
     Ok(held(leases, rows))
+}
+
+/// Where nobody else has claimed the row yet, it is due at once; where somebody has, the crash that was counted was none.
+const SURVIVED: &str = "\
+UPDATE deliveries SET
+    state = CASE WHEN fence <> its_fence THEN state WHEN state = 'effect' THEN 'unknown' ELSE 'retry_at' END,
+    retry_at = CASE WHEN fence = its_fence THEN (SELECT now_ms FROM clock) ELSE retry_at END,
+    crashes = CASE WHEN fence = its_fence THEN crashes ELSE crashes - 1 END
+FROM (SELECT value ->> 'scope' AS its_scope, value ->> 'key' AS its_key,
+          CAST(value ->> 'fence' AS BIGINT) AS its_fence FROM json_each($1)) AS its
+WHERE scope = its_scope AND key = its_key
+  AND ((fence = its_fence AND state IN ('claimed', 'effect'))
+    OR (fence = its_fence + 1 AND owner <> CAST($2 AS TEXT) AND crashes > 0))";
+
+/// The deliveries of these leases have ended in this process, which lives, without a word in the ledger: the database was
+/// away, or somebody else had the row by then. Their attempts are spent, and nobody has crashed.
+pub(crate) async fn survived(tx: &mut Tx, leases: &[&Lease]) -> Result<(), StoreError> {
+    if leases.is_empty() {
+        return Ok(());
+    }
+    let owner = tx.owner().as_str().to_owned();
+    let many = as_rows(
+        "deliveries",
+        &leases.iter().map(|lease| LeaseRow::of(lease)).collect::<Vec<_>>(),
+    )?;
+    execute!(tx, SURVIVED, many, owner)?;
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -206,4 +233,4 @@ impl<'a> SettlementRow<'a> {
 
 /// Those that touch the table, with the number of their parameters.
 #[cfg(test)]
-pub(super) const STATEMENTS: [(&str, usize); 3] = [(RENEW, 2), (BEGIN_EFFECT, 1), (SETTLE, 1)];
+pub(super) const STATEMENTS: [(&str, usize); 4] = [(RENEW, 2), (SURVIVED, 2), (BEGIN_EFFECT, 1), (SETTLE, 1)];

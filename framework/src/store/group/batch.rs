@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::request::{Claiming, Ending, Outgoing, Replayed, Reply, Request};
 use crate::key::Key;
 use crate::store::deliveries::{self, Claim};
-use crate::store::{StoreError, Tx, dead_letters, outbox};
+use crate::store::{StoreError, Tx, dead_letters, openings, outbox};
 
 /// Writes all of `requests`, of which no two are for one row; gives their replies in their order.
 pub(super) async fn write(tx: &mut Tx, requests: &[Request]) -> Result<Vec<Reply>, StoreError> {
@@ -14,13 +14,18 @@ pub(super) async fn write(tx: &mut Tx, requests: &[Request]) -> Result<Vec<Reply
     let (mut claims, mut effects, mut endings) = (Vec::new(), Vec::new(), Vec::new());
     for (at, request) in requests.iter().enumerate() {
         match request {
+            Request::Open(opening) => {
+                replies[at] = Some(Reply::Opening(openings::begin(tx, opening).await?));
+            }
             Request::Claim(claiming) if claiming.is_plain() => claims.push((at, &claiming.ask)),
             Request::Claim(_) => {}
             Request::BeginEffect(lease, effect) => effects.push((at, (lease, effect.as_str()))),
             Request::Settle(ending) => endings.push((at, ending.as_ref())),
-            Request::Renew(leases, by) => {
-                let leases: Vec<_> = leases.iter().collect();
-                replies[at] = Some(Reply::Renewed(deliveries::renew(tx, &leases, *by).await?));
+            Request::Renew(beat) => {
+                let (held, survived): (Vec<_>, Vec<_>) =
+                    (beat.held.iter().collect(), beat.survived.iter().collect());
+                replies[at] = Some(Reply::Renewed(deliveries::renew(tx, &held, beat.by).await?));
+                deliveries::survived(tx, &survived).await?;
                 edge!(InsideRenewal?);
             }
             Request::Relayed(outgoing) => {
@@ -48,6 +53,8 @@ pub(super) async fn write(tx: &mut Tx, requests: &[Request]) -> Result<Vec<Reply
             .into_iter()
             .map(|claim| Reply::Claimed(Some(claim), since)),
     );
+    let opened: Vec<_> = requests.iter().filter_map(Request::opened).collect();
+    openings::end(tx, &opened).await?;
     if claimed_some {
         edge!(InsideClaim?);
     }

@@ -21,10 +21,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use request::{Claiming, Ending, Outgoing, Replayed};
+pub(crate) use request::{Beat, Claiming, Ending, Outgoing, Replayed};
 use request::{Pending, Reply, Request};
 
 use super::deliveries::{Claim, Lease};
+use super::openings::Opening;
 use super::{Pool, Store, StoreError, Tx};
 use crate::{edge, names};
 
@@ -95,6 +96,14 @@ impl Group {
 }
 
 impl Store {
+    /// Writes down that a message is about to be opened; gives how many processes have died of that.
+    pub(crate) async fn begin_opening(&self, opening: Opening) -> Result<i64, StoreError> {
+        match self.ask(Request::Open(opening)).await? {
+            Reply::Opening(deaths) => Ok(deaths),
+            _ => Err(StoreError::Closed),
+        }
+    }
+
     /// Claims a piece of work. `None`: it is a replay that is not meant for this handler, or is over. The lease counts at
     /// the latest from the time given: after the wait for the database, which may be longer than a lease.
     pub(crate) async fn claim(&self, claiming: Claiming) -> Result<(Option<Claim>, Instant), StoreError> {
@@ -138,9 +147,9 @@ impl Store {
         in_time(settled).await.unwrap_or(Err(StoreError::TooSlow(LIMIT)))
     }
 
-    /// Prolongs the leases; false for each that was lost.
-    pub(crate) async fn renew(&self, leases: Vec<Lease>, by: Duration) -> Result<Vec<bool>, StoreError> {
-        match self.ask(Request::Renew(leases, by)).await? {
+    /// Prolongs the leases that are held; false for each that was lost.
+    pub(crate) async fn renew(&self, beat: Beat) -> Result<Vec<bool>, StoreError> {
+        match self.ask(Request::Renew(beat)).await? {
             Reply::Renewed(held) => Ok(held),
             _ => Err(StoreError::Closed),
         }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::store::StoreError;
 use crate::store::dead_letters::Burial;
 use crate::store::deliveries::{Ask, Claim, Lease, Settlement};
+use crate::store::openings::Opening;
 use crate::store::outbox::OutboxRow;
 
 /// A piece of work to be claimed.
@@ -18,6 +19,8 @@ pub(crate) struct Claiming {
     pub(crate) aliases: &'static [&'static str],
     /// The letter that it is a replay of; the key is the letter's then.
     pub(crate) replay: Option<String>,
+    /// It has been opened, and is noted as being opened no more.
+    pub(crate) opening: Option<Opening>,
 }
 
 /// How a delivery ended, and everything that is to be true if it still has its lease.
@@ -86,18 +89,32 @@ impl Replayed {
     }
 }
 
+/// What a heartbeat has to say of the deliveries of this process.
+#[derive(Debug, Default)]
+pub(crate) struct Beat {
+    /// In flight: their leases are prolonged.
+    pub(crate) held: Vec<Lease>,
+    /// By this much.
+    pub(crate) by: Duration,
+    /// Ended without a word in the ledger.
+    pub(crate) survived: Vec<Lease>,
+}
+
 /// Everything that is written in groups.
 #[derive(Debug)]
 pub(super) enum Request {
+    Open(Opening),
     Claim(Claiming),
     BeginEffect(Lease, String),
     Settle(Box<Ending>),
-    Renew(Vec<Lease>, Duration),
+    Renew(Beat),
     Relayed(Outgoing),
 }
 
 #[derive(Debug)]
 pub(super) enum Reply {
+    /// So many processes have died of opening it.
+    Opening(i64),
     Claimed(Option<Claim>, Instant),
     Held(bool),
     Renewed(Vec<bool>),
@@ -129,10 +146,20 @@ impl Request {
     pub(super) fn row(&self) -> Option<(String, String)> {
         let row = |lease: &Lease| (lease.scope.clone(), lease.key.as_str().to_owned());
         match self {
+            // No handler's key, since it says so; of one that opens it twice at once, the second one waits.
+            Self::Open(opening) => Some((opening.handler.clone(), format!("!open/{}", opening.place))),
             Self::Claim(Claiming { ask, .. }) => Some((ask.scope.clone(), ask.key.as_str().to_owned())),
             Self::BeginEffect(lease, _) => Some(row(lease)),
             Self::Settle(ending) => Some(row(&ending.lease)),
-            Self::Renew(..) | Self::Relayed(_) => None,
+            Self::Renew(_) | Self::Relayed(_) => None,
+        }
+    }
+
+    /// What has been opened by now.
+    pub(super) fn opened(&self) -> Option<&Opening> {
+        match self {
+            Self::Claim(claiming) => claiming.opening.as_ref(),
+            _ => None,
         }
     }
 

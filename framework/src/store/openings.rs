@@ -1,0 +1,59 @@
+//! Table `openings`: messages that are being read, of those that were delivered before.
+//!
+//! A row is there from before the reading until the claim. One that is still there has lost its process in between.
+
+use serde::Serialize;
+
+use super::rows::as_rows;
+use super::{StoreError, Tx};
+use crate::{execute, on_tx};
+
+/// A message as a handler finds it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Opening {
+    /// The handler's id.
+    pub(crate) handler: String,
+    /// Where it is in its stream.
+    pub(crate) place: String,
+}
+
+const BEGIN: &str = "\
+INSERT INTO openings AS o (handler, place, owner, deaths, since)
+VALUES ($1, $2, $3, 0, (SELECT now_ms FROM clock))
+ON CONFLICT (handler, place) DO UPDATE SET
+    deaths = CASE WHEN o.owner = excluded.owner THEN o.deaths ELSE o.deaths + 1 END,
+    owner = excluded.owner,
+    since = excluded.since
+RETURNING deaths";
+
+/// It is about to be read. Gives how many processes have begun to, and were not heard of again.
+pub(super) async fn begin(tx: &mut Tx, opening: &Opening) -> Result<i64, StoreError> {
+    let owner = tx.owner().as_str().to_owned();
+    Ok(on_tx!(tx, connection => sqlx::query_scalar(BEGIN)
+        .bind(&opening.handler)
+        .bind(&opening.place)
+        .bind(owner)
+        .fetch_one(connection)
+        .await)?)
+}
+
+const END: &str = "\
+DELETE FROM openings
+WHERE (handler, place) IN (SELECT value ->> 'handler', value ->> 'place' FROM json_each($1))";
+
+/// They have been read.
+pub(super) async fn end(tx: &mut Tx, openings: &[&Opening]) -> Result<(), StoreError> {
+    if !openings.is_empty() {
+        execute!(tx, END, as_rows("openings", openings)?)?;
+    }
+    Ok(())
+}
+
+/// What was begun thirty days ago has left its stream since.
+const PURGE: &str = "\
+DELETE FROM openings WHERE since <= (SELECT now_ms FROM clock) - 2592000000";
+
+/// Forgets what nobody will read any more.
+pub(crate) async fn purge(tx: &mut Tx) -> Result<u64, StoreError> {
+    Ok(execute!(tx, PURGE)?)
+}
