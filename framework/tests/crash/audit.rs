@@ -1,16 +1,19 @@
 //! What became of each message, by witnesses that know nothing of the ledger.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use postroom::on_tx;
 
-use crate::driver::World;
+use crate::driver::{Plan, World};
 use crate::worker::{Done, Task};
 
 /// Without any progress. Leases and retries of what was killed last are over long before.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Of many violations, so many are told.
+const SHOWN: usize = 50;
 
 pub(crate) struct Counted {
     tasks: u32,
@@ -61,8 +64,34 @@ pub(crate) async fn settled(world: &mut World, tasks: u32, tend: fn(&mut World))
     counted
 }
 
+/// Tells it; `right` where nothing was violated.
+pub(crate) fn verdict(
+    what: &str,
+    database: &str,
+    plan: &Plan,
+    world: &mut World,
+    violations: &[String],
+    right: &str,
+) -> bool {
+    if violations.is_empty() {
+        println!("{what}: {database}: {right}");
+        return true;
+    }
+    for violation in violations.iter().take(SHOWN) {
+        println!("  {violation}");
+    }
+    world.folder.disable_cleanup(true);
+    println!(
+        "{what}: {database}: FAILED, {} violations; run it again with --seed {}; log, starts and sends in {}",
+        violations.len(),
+        plan.seed,
+        world.folder.path().display()
+    );
+    false
+}
+
 /// The unsettled rows of the ledger by state, and what the outbox holds.
-async fn states(world: &World) -> String {
+pub(crate) async fn states(world: &World) -> String {
     const STATES: &str = "SELECT state, COUNT(*) FROM deliveries WHERE state NOT IN ('done', 'dead', 'discarded') \
         GROUP BY state UNION ALL SELECT 'outbox', COUNT(*) FROM outbox";
     let asked = async {
@@ -146,7 +175,7 @@ async fn count(world: &World, tasks: u32) -> Counted {
 }
 
 /// Every payload of a stream.
-async fn stream(world: &World, name: &str) -> Vec<Vec<u8>> {
+pub(crate) async fn stream(world: &World, name: &str) -> Vec<Vec<u8>> {
     let context = async_nats::jetstream::new(world.client.clone());
     let Ok(stream) = context.get_stream(name).await else {
         return Vec::new();
@@ -205,7 +234,7 @@ fn lines(path: &Path) -> Vec<Vec<String>> {
     text.lines().map(words).collect()
 }
 
-fn tally(ids: impl IntoIterator<Item = u32>) -> HashMap<u32, usize> {
+pub(crate) fn tally<T: Hash + Eq>(ids: impl IntoIterator<Item = T>) -> HashMap<T, usize> {
     let mut counts = HashMap::new();
     for id in ids {
         *counts.entry(id).or_insert(0) += 1;

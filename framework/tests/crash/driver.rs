@@ -23,9 +23,7 @@ const STOPPED_FOR: Duration = Duration::from_secs(6);
 const STOP_EVERY: u32 = 25;
 /// A broker that was killed is back within seconds, on a busy machine, too.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(120);
-const WORKERS: usize = 2;
-/// Of many violations, so many are told.
-const SHOWN: usize = 50;
+pub(crate) const WORKERS: [&str; 2] = ["worker"; 2];
 const TABLE: &str = "CREATE TABLE crash_effects (id BIGINT NOT NULL, pid BIGINT NOT NULL)";
 
 pub(crate) struct Plan {
@@ -50,10 +48,14 @@ pub(crate) struct World {
     postgres: Option<Postgres>,
     port: u16,
     ttl: u32,
+    /// What each worker is.
+    roles: &'static [&'static str],
+    /// Workers that ended by themselves, and were started again.
+    pub(crate) revived: u32,
 }
 
 impl World {
-    pub(crate) async fn start(database: &str, ttl: u32) -> World {
+    pub(crate) async fn start(database: &str, ttl: u32, roles: &'static [&'static str]) -> World {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let postgres = match database {
             "postgres" => Some(Postgres::start()),
@@ -88,21 +90,23 @@ impl World {
             postgres,
             port,
             ttl,
+            roles,
+            revived: 0,
         };
-        for _ in 0..WORKERS {
-            let worker = world.start_worker();
+        for at in 0..roles.len() {
+            let worker = world.start_worker(at);
             world.workers.push(worker);
         }
         world
     }
 
-    fn start_worker(&self) -> Child {
+    fn start_worker(&self, at: usize) -> Child {
         let nats_url = format!("nats://127.0.0.1:{}", self.port);
         let folder = self.folder.path().to_string_lossy().into_owned();
         let ttl = self.ttl.to_string();
         spawn(
             &self.log(),
-            ["worker", &nats_url, &self.database_url, &folder, &ttl],
+            [self.roles[at], &nats_url, &self.database_url, &folder, &ttl],
         )
     }
 
@@ -112,14 +116,15 @@ impl World {
 
     fn kill_worker(&mut self, at: usize) {
         end(&mut self.workers[at]);
-        self.workers[at] = self.start_worker();
+        self.workers[at] = self.start_worker(at);
     }
 
-    /// A worker that could not start, since the broker was gone, is started again.
-    fn revive_workers(&mut self) {
+    /// A worker that has died, or could not start, since the broker was gone, is started again.
+    pub(crate) fn revive_workers(&mut self) {
         for at in 0..self.workers.len() {
             if !matches!(self.workers[at].try_wait(), Ok(None)) {
-                self.workers[at] = self.start_worker();
+                self.workers[at] = self.start_worker(at);
+                self.revived += 1;
             }
         }
     }
@@ -202,7 +207,7 @@ pub(crate) async fn run(database: &str, plan: &Plan) -> bool {
         plan.seed, plan.kills, plan.messages
     );
     let mut random = StdRng::seed_from_u64(plan.seed);
-    let mut world = World::start(database, 7 * 86_400).await;
+    let mut world = World::start(database, 7 * 86_400, &WORKERS).await;
     let (mut killed, mut stopped) = (Killed::default(), None);
     let (began, mut told) = (Instant::now(), Instant::now());
     // Until the first worker has made the stream.
@@ -236,21 +241,14 @@ pub(crate) async fn run(database: &str, plan: &Plan) -> bool {
     let counted = audit::settled(&mut world, tasks, World::revive_workers).await;
     println!("  {killed}; {counted} in {:?}", began.elapsed());
     audit::takeovers(world.folder.path(), &killed.workers_at);
-    if counted.violations.is_empty() {
-        println!("crash: {database}: 0 lost, 0 doubled");
-        return true;
-    }
-    for violation in counted.violations.iter().take(SHOWN) {
-        println!("  {violation}");
-    }
-    world.folder.disable_cleanup(true);
-    println!(
-        "crash: {database}: FAILED, {} violations; run it again with --seed {}; log, starts and sends in {}",
-        counted.violations.len(),
-        plan.seed,
-        world.folder.path().display()
-    );
-    false
+    audit::verdict(
+        "crash",
+        database,
+        plan,
+        &mut world,
+        &counted.violations,
+        "0 lost, 0 doubled",
+    )
 }
 
 /// Who was killed so far.
@@ -271,7 +269,7 @@ impl Killed {
         number: u32,
         stopped: &mut Option<(usize, Instant)>,
     ) {
-        let worker = random.random_range(0..WORKERS);
+        let worker = random.random_range(0..WORKERS.len());
         if number % STOP_EVERY == STOP_EVERY - 1 && stopped.is_none() {
             signal(&world.workers[worker], "STOP");
             *stopped = Some((worker, Instant::now()));

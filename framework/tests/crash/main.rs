@@ -3,7 +3,8 @@
 //! and in a file of the test's own.
 //!
 //! `cargo test --test crash` runs the quick tier; `scripts/crash-test` passes `--kills`, `--messages` (for each kill),
-//! `--database`, `--seed`, `--pause SECONDS` (after each kill), or `--soak SECONDS --rate N` for a long run without kills.
+//! `--database`, `--seed`, `--pause SECONDS` (after each kill), or `--soak SECONDS --rate N` for a long run without kills, or
+//! `--storm N` for so many messages that fail, each in one of all the ways there are.
 
 #![allow(
     clippy::expect_used,
@@ -17,15 +18,20 @@ mod driver;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod soak;
+mod storm;
 mod worker;
 
 use driver::Plan;
+
+/// Each kind of failure is among them.
+const QUICK_STORM: u32 = 200;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match arguments.first().map(String::as_str) {
         Some("worker") => runtime.block_on(worker::run(&arguments[1..])),
+        Some(role @ ("failing" | "killing")) => runtime.block_on(storm::worker(role, &arguments[1..])),
         Some("broker") => runtime.block_on(worker::broker(&arguments[1..])),
         _ => {
             let option = |name: &str| {
@@ -46,9 +52,15 @@ fn main() {
                 option("--database").map_or(vec!["sqlite".into(), "postgres".into()], |one| vec![one]);
             let mut right = true;
             for database in databases {
-                match number("--soak") {
-                    Some(seconds) => runtime.block_on(soak::run(&database, &plan, seconds)),
-                    None => right &= runtime.block_on(driver::run(&database, &plan)),
+                if let Some(seconds) = number("--soak") {
+                    runtime.block_on(soak::run(&database, &plan, seconds));
+                } else if let Some(failures) = number("--storm") {
+                    right &= runtime.block_on(storm::run(&database, &plan, failures));
+                } else {
+                    right &= runtime.block_on(driver::run(&database, &plan));
+                    if arguments.is_empty() {
+                        right &= runtime.block_on(storm::run(&database, &plan, QUICK_STORM));
+                    }
                 }
             }
             // Each database has had its verdict by now.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use postroom::on_tx;
 
 use crate::audit;
-use crate::driver::{Plan, World, publish};
+use crate::driver::{Plan, WORKERS, World, publish};
 
 /// Settled rows are forgotten after this many seconds; longer than all retries take.
 const TTL: u32 = 40;
@@ -17,7 +17,7 @@ pub(crate) async fn run(database: &str, plan: &Plan, seconds: u32) {
         "soak: {database}, {} messages/s for {seconds} s, 64 handlers at a time in each of two workers",
         plan.rate
     );
-    let mut world = World::start(database, TTL).await;
+    let mut world = World::start(database, TTL, &WORKERS).await;
     publish(&world.client, 0..1).await;
     let (began, mut sampled, mut next) = (Instant::now(), Instant::now(), 1_u32);
     let mut publishing = tokio::task::JoinSet::new();
