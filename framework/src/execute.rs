@@ -83,17 +83,21 @@ impl Executor {
             key,
             fingerprint,
             message,
-            opening,
+            reading,
             ..
         } = match opened {
             Some(opened) => opened,
             None => self.open(&incoming).await,
         };
         let replay = incoming.headers.get(headers::REPLAY);
+        let opening = reading.as_ref().map(|reading| reading.opening().clone());
         let (claim, asked_at) = match self.claim(key.clone(), &fingerprint, replay, opening).await {
             Ok(claimed) => claimed,
             Err(error) => return self.wait_for_the_store(&incoming, &error).await,
         };
+        if let Some(reading) = reading {
+            reading.claimed();
+        }
         match claim {
             Some(Claim::Granted(granted)) => self.run(&incoming, message, granted, asked_at).await,
             Some(Claim::Done { result }) => {

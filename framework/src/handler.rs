@@ -10,12 +10,12 @@ use crate::cx::Cx;
 use crate::explain::with_causes;
 use crate::fingerprint;
 use crate::headers::{self, Headers};
+use crate::heartbeat::Reading;
 use crate::key::Key;
 use crate::message::{Message, Version};
 use crate::outcome::{Failure, HandlerError, Reconciled};
 use crate::spec::{Policy, Spec, SpecError};
 use crate::store::dead_letters::{Letter, Reason};
-use crate::store::openings::Opening;
 
 /// Does something about messages of type `M`.
 #[diagnostic::on_unimplemented(
@@ -134,8 +134,8 @@ pub(crate) struct Opened {
     pub(crate) lane: Option<Key>,
     /// The message, or why it is to die unread.
     pub(crate) message: Result<Decoded, (Reason, Failure)>,
-    /// Where it is written down that it is being opened; to be taken back with the claim.
-    pub(crate) opening: Option<Opening>,
+    /// It is written down that it is being opened, until it is claimed.
+    pub(crate) reading: Option<Reading>,
 }
 
 /// A handler with its spec.
@@ -234,7 +234,7 @@ pub(crate) fn open<M: Message>(spec: &Spec<M>, incoming: &Incoming) -> Opened {
         message: message
             .map(|message| Box::new(message) as Decoded)
             .map_err(|error| (Reason::Undecodable, Failure::dead("undecodable", error))),
-        opening: None,
+        reading: None,
     }
 }
 

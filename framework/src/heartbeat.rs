@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::Receipt;
 use crate::store::deliveries::Lease;
+use crate::store::openings::Opening;
 use crate::store::{Beat, LIMIT, Store, StoreError};
 
 /// How long a claim holds without renewal, at the broker and in SQL alike. Short, so that the work of a process that was
@@ -34,6 +35,10 @@ struct InFlight {
     /// Ended without a word in the ledger; to be told with the next beat. No more than were in flight: while the database
     /// is away, nothing is claimed.
     survived: Vec<Lease>,
+    /// Being opened, or open and not claimed.
+    openings: HashMap<u64, Opening>,
+    /// Opened and not claimed; to be told with the next beat.
+    opened: Vec<Opening>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +84,21 @@ impl Heartbeat {
         self.locked(|in_flight| in_flight.survived.push(lease.clone()));
     }
 
+    /// This process is about to open a message; it tells that it lives until the message is claimed.
+    pub(crate) fn open(&self, opening: Opening) -> Reading {
+        let id = self.locked(|in_flight| {
+            in_flight.next_id += 1;
+            in_flight.openings.insert(in_flight.next_id, opening.clone());
+            in_flight.next_id
+        });
+        Reading {
+            id,
+            opening,
+            heartbeat: self.clone(),
+            claimed: false,
+        }
+    }
+
     /// Beats until `stop`.
     pub(crate) async fn run(self, store: Store, stop: CancellationToken) {
         // Side by side: a lease runs out in time, however long the database takes to answer.
@@ -95,20 +115,18 @@ impl Heartbeat {
         loop {
             ticks.tick().await;
             let beaten = Instant::now();
-            let (due, survived) = self.locked(|in_flight| {
-                let deliveries = in_flight.deliveries.iter();
-                let due: Vec<_> = deliveries.map(|(id, delivery)| (*id, delivery.clone())).collect();
-                (due, in_flight.survived.clone())
-            });
-            if due.is_empty() && survived.is_empty() {
+            let (due, beat) = self.locked(InFlight::beat);
+            if beat.is_empty() {
                 continue;
             }
-            let told = survived.len();
-            match tokio::time::timeout(LEASE - SAFETY, renew(store, &due, survived)).await {
-                Ok(Ok(renewed)) => {
-                    self.mark(&renewed, beaten);
+            let (survived, opened) = (beat.survived.len(), beat.opened.len());
+            match tokio::time::timeout(LEASE - SAFETY, renew(store, beat)).await {
+                Ok(Ok(held)) => {
+                    let ids = due.iter().map(|(id, _)| *id);
+                    self.mark(&ids.zip(held).collect::<Vec<_>>(), beaten);
                     self.locked(|in_flight| {
-                        in_flight.survived.drain(..told);
+                        in_flight.survived.drain(..survived);
+                        in_flight.opened.drain(..opened);
                     });
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "leases were not renewed"),
@@ -178,19 +196,55 @@ impl Heartbeat {
     }
 }
 
-async fn renew(
-    store: &Store,
-    due: &[(u64, Delivery)],
-    survived: Vec<Lease>,
-) -> Result<Vec<(u64, bool)>, StoreError> {
+impl InFlight {
+    /// Everything that is to be told, and the deliveries whose leases are in it, in their order.
+    fn beat(&mut self) -> (Vec<(u64, Delivery)>, Beat) {
+        let deliveries = self.deliveries.iter();
+        let due: Vec<_> = deliveries.map(|(id, delivery)| (*id, delivery.clone())).collect();
+        let beat = Beat {
+            held: due.iter().map(|(_, delivery)| delivery.lease.clone()).collect(),
+            by: LEASE,
+            survived: self.survived.clone(),
+            opening: self.openings.values().cloned().collect(),
+            opened: self.opened.clone(),
+        };
+        (due, beat)
+    }
+}
+
+async fn renew(store: &Store, beat: Beat) -> Result<Vec<bool>, StoreError> {
     edge!(BeforeRenewal?);
-    let beat = Beat {
-        held: due.iter().map(|(_, delivery)| delivery.lease.clone()).collect(),
-        by: LEASE,
-        survived,
-    };
-    let held = store.renew(beat).await?;
-    Ok(due.iter().map(|(id, _)| *id).zip(held).collect())
+    store.renew(beat).await
+}
+
+/// A message that is being opened, or is open and not claimed.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    id: u64,
+    opening: Opening,
+    heartbeat: Heartbeat,
+    claimed: bool,
+}
+
+impl Reading {
+    pub(crate) fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// The claim has ended it.
+    pub(crate) fn claimed(mut self) {
+        self.claimed = true;
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.heartbeat.locked(|in_flight| {
+            let opening = in_flight.openings.remove(&self.id);
+            // Whoever opens it next is not to take this process for dead.
+            in_flight.opened.extend(opening.filter(|_| !self.claimed));
+        });
+    }
 }
 
 impl Pulse {

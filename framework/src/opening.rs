@@ -24,13 +24,16 @@ impl Executor {
             handler: self.handler.policy().id.to_owned(),
             place: incoming.place().to_string(),
         };
-        let deaths = match self.store.begin_opening(opening.clone()).await {
+        let reading = self.heartbeat.open(opening.clone());
+        let deaths = match self.store.begin_opening(opening).await {
             // The first delivery was not written down, and has not ended well either.
-            Ok(deaths) => deaths + 1,
+            Ok(Some(deaths)) => deaths + 1,
+            // Another process is at it, and lives.
+            Ok(None) => 0,
             Err(error) => {
                 // It can't be claimed, either. But it is to have its place among those of its key.
                 tracing::debug!(handler = self.handler.policy().id, %error, "a message is opened without being counted");
-                return self.read(incoming);
+                0
             }
         };
         edge!(BeforeOpening);
@@ -41,7 +44,7 @@ impl Executor {
             unread(incoming, Reason::Poison, Failure::dead("crash", error))
         };
         Opened {
-            opening: Some(opening),
+            reading: Some(reading),
             ..opened
         }
     }
@@ -62,6 +65,6 @@ fn unread(incoming: &Incoming, reason: Reason, failure: Failure) -> Opened {
         fingerprint: fingerprint::of_payload(&incoming.payload, &[]),
         lane: None,
         message: Err((reason, failure)),
-        opening: None,
+        reading: None,
     }
 }

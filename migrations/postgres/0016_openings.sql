@@ -5,6 +5,6 @@ CREATE TABLE openings (
     place   TEXT   NOT NULL,                -- its place in its stream
     owner   TEXT   NOT NULL,                -- the process that reads it, or died of it
     deaths  BIGINT NOT NULL,                -- of processes before that one
-    since   BIGINT NOT NULL,                -- epoch milliseconds: when it began to be read last
+    until   BIGINT NOT NULL,                -- epoch milliseconds: if nothing is heard of its process by then, it is dead
     PRIMARY KEY (handler, place)
 );

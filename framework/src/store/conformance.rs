@@ -223,7 +223,7 @@ async fn renew(store: &Store, held: Vec<Lease>) -> Vec<bool> {
     let beat = Beat {
         held,
         by: LONG,
-        survived: Vec::new(),
+        ..Beat::default()
     };
     store.renew(beat).await.expect("renew")
 }
@@ -384,9 +384,30 @@ async fn processes_that_die_of_reading_a_message_are_counted(fresh: Fresh) {
     };
     let begin = async |store: &Store| store.begin_opening(opening.clone()).await.expect("begin");
     let (one, two, three) = (fresh.open().await, fresh.open().await, fresh.open().await);
-    assert_eq!(begin(&one).await, 0);
-    assert_eq!(begin(&one).await, 0, "it lives, and begins again");
-    assert_eq!((begin(&two).await, begin(&three).await), (1, 2));
+    assert_eq!(begin(&one).await, Some(0));
+    assert_eq!(begin(&one).await, Some(0), "it lives, and begins again");
+    assert_eq!(begin(&two).await, None, "the other one is at it");
+    for (dead, (heir, deaths)) in [(&one, (&two, 1)), (&two, (&three, 2))] {
+        let mut tx = dead.begin().await.expect("begin");
+        execute!(tx, "UPDATE openings SET until = 0").expect("time passes");
+        tx.commit().await.expect("commit");
+        assert_eq!(begin(heir).await, Some(deaths));
+    }
+    let alive = Beat {
+        opening: vec![opening.clone()],
+        ..Beat::default()
+    };
+    for (store, holds) in [(&two, false), (&three, true)] {
+        let mut tx = store.begin().await.expect("begin");
+        execute!(tx, "UPDATE openings SET until = 0").expect("time passes");
+        tx.commit().await.expect("commit");
+        store.renew(alive.clone()).await.expect("renew");
+        let mut tx = store.read().await.expect("read");
+        let until: i64 = on_tx!(tx, connection =>
+            sqlx::query_scalar("SELECT until FROM openings").fetch_one(connection).await)
+        .expect("a row");
+        assert_eq!(until > 0, holds, "only who is at it renews it");
+    }
     let claiming = Claiming {
         ask: ask("a", PRINT, LONG, LONG),
         aliases: &[],
@@ -394,7 +415,13 @@ async fn processes_that_die_of_reading_a_message_are_counted(fresh: Fresh) {
         opening: Some(opening.clone()),
     };
     three.claim(claiming).await.expect("claim");
-    assert_eq!(begin(&one).await, 0, "it was read");
+    assert_eq!(begin(&one).await, Some(0), "it was read");
+    let given_up = Beat {
+        opened: vec![opening.clone()],
+        ..Beat::default()
+    };
+    one.renew(given_up).await.expect("renew");
+    assert_eq!(begin(&two).await, Some(0), "it was read, and left to others");
 }
 
 async fn work_put_back_spends_no_attempt(fresh: Fresh) {

@@ -388,7 +388,7 @@ async fn agree(real: &mut Real, model: &mut Model, step: Step) {
                 let beat = Beat {
                     held: vec![lease],
                     by: Duration::from_millis(LEASE.unsigned_abs()),
-                    survived: Vec::new(),
+                    ..Beat::default()
                 };
                 let renewed = real.store().renew(beat).await.expect("renew");
                 assert_eq!(renewed, [model.renew(key, fence)], "renew");

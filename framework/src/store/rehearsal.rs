@@ -91,6 +91,16 @@ FROM deliveries WHERE state NOT IN ('done', 'discarded', 'dead') ORDER BY scope,
 const WAITING: &str = "\
 SELECT subject, owner, claimed_until - (SELECT now_ms FROM clock) AS due_ms FROM outbox ORDER BY seq";
 
+const READING: &str = "\
+SELECT handler AS scope, place AS key, 'claimed' AS state, owner, deaths AS fence,
+    until - (SELECT now_ms FROM clock) AS lease_ms, CAST(NULL AS BIGINT) AS due_ms
+FROM openings WHERE until > (SELECT now_ms FROM clock) ORDER BY handler, place";
+
+/// What is being opened, as if it were claimed.
+pub(crate) async fn reading(tx: &mut Tx) -> Result<Vec<Unsettled>, StoreError> {
+    Ok(on_tx!(tx, connection => sqlx::query_as(READING).fetch_all(connection).await)?)
+}
+
 /// Everything that has not come to its end.
 pub(crate) async fn unsettled(tx: &mut Tx) -> Result<(Vec<Unsettled>, Vec<Waiting>), StoreError> {
     let deliveries = on_tx!(tx, connection => sqlx::query_as(UNSETTLED).fetch_all(connection).await)?;

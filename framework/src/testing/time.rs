@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::delivery::Bare;
 use super::kit::Stage;
 use crate::edge::Faults;
+use crate::store::StoreError;
 use crate::store::deliveries::millis;
 use crate::store::rehearsal::{self, Unsettled, Waiting};
 
@@ -36,6 +37,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, PartialEq, Eq)]
 struct Look {
     deliveries: Vec<Unsettled>,
+    /// What is being opened.
+    reading: Vec<Unsettled>,
     outbox: Vec<Waiting>,
     /// What the broker has left for the handlers.
     backlog: u64,
@@ -101,9 +104,10 @@ impl Stage {
     async fn look(&self) -> Look {
         let seen = async {
             let mut tx = self.store.read().await?;
-            rehearsal::unsettled(&mut tx).await
+            let (deliveries, outbox) = rehearsal::unsettled(&mut tx).await?;
+            Ok::<_, StoreError>((deliveries, rehearsal::reading(&mut tx).await?, outbox))
         };
-        let (deliveries, outbox) = seen.await.unwrap_or_else(|error| panic!("{error}"));
+        let (deliveries, reading, outbox) = seen.await.unwrap_or_else(|error| panic!("{error}"));
         let consumers: Vec<_> = {
             let processes = self.processes.lock().await;
             processes
@@ -118,6 +122,7 @@ impl Stage {
         }
         Look {
             deliveries,
+            reading,
             outbox,
             backlog,
         }
@@ -135,6 +140,7 @@ impl Stage {
         let running = look
             .deliveries
             .iter()
+            .chain(&look.reading)
             .filter(|row| is_alive(&row.owner) && matches!(row.state.as_str(), "claimed" | "effect"));
         if let Some(least) = running.map(|row| row.lease_ms).min() {
             let waited = unchanged_since.elapsed();

@@ -26,6 +26,7 @@ pub(super) async fn write(tx: &mut Tx, requests: &[Request]) -> Result<Vec<Reply
                     (beat.held.iter().collect(), beat.survived.iter().collect());
                 replies[at] = Some(Reply::Renewed(deliveries::renew(tx, &held, beat.by).await?));
                 deliveries::survived(tx, &survived).await?;
+                openings::renew(tx, &beat.opening.iter().collect::<Vec<_>>()).await?;
                 edge!(InsideRenewal?);
             }
             Request::Relayed(outgoing) => {
@@ -53,7 +54,7 @@ pub(super) async fn write(tx: &mut Tx, requests: &[Request]) -> Result<Vec<Reply
             .into_iter()
             .map(|claim| Reply::Claimed(Some(claim), since)),
     );
-    let opened: Vec<_> = requests.iter().filter_map(Request::opened).collect();
+    let opened: Vec<_> = requests.iter().flat_map(Request::opened).collect();
     openings::end(tx, &opened).await?;
     if claimed_some {
         edge!(InsideClaim?);

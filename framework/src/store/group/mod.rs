@@ -96,8 +96,9 @@ impl Group {
 }
 
 impl Store {
-    /// Writes down that a message is about to be opened; gives how many processes have died of that.
-    pub(crate) async fn begin_opening(&self, opening: Opening) -> Result<i64, StoreError> {
+    /// Writes down that a message is about to be opened; gives how many processes have died of that, or `None` while another
+    /// one is at it.
+    pub(crate) async fn begin_opening(&self, opening: Opening) -> Result<Option<i64>, StoreError> {
         match self.ask(Request::Open(opening)).await? {
             Reply::Opening(deaths) => Ok(deaths),
             _ => Err(StoreError::Closed),

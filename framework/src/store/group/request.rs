@@ -90,7 +90,7 @@ impl Replayed {
 }
 
 /// What a heartbeat has to say of the deliveries of this process.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Beat {
     /// In flight: their leases are prolonged.
     pub(crate) held: Vec<Lease>,
@@ -98,6 +98,16 @@ pub(crate) struct Beat {
     pub(crate) by: Duration,
     /// Ended without a word in the ledger.
     pub(crate) survived: Vec<Lease>,
+    /// Being opened, or open and not claimed.
+    pub(crate) opening: Vec<Opening>,
+    /// Open, and left to the next delivery without having been claimed.
+    pub(crate) opened: Vec<Opening>,
+}
+
+impl Beat {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.survived.is_empty() && self.opening.is_empty() && self.opened.is_empty()
+    }
 }
 
 /// Everything that is written in groups.
@@ -113,8 +123,8 @@ pub(super) enum Request {
 
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// So many processes have died of opening it.
-    Opening(i64),
+    /// So many processes have died of opening it; `None` while another one is at it.
+    Opening(Option<i64>),
     Claimed(Option<Claim>, Instant),
     Held(bool),
     Renewed(Vec<bool>),
@@ -156,10 +166,11 @@ impl Request {
     }
 
     /// What has been opened by now.
-    pub(super) fn opened(&self) -> Option<&Opening> {
+    pub(super) fn opened(&self) -> &[Opening] {
         match self {
-            Self::Claim(claiming) => claiming.opening.as_ref(),
-            _ => None,
+            Self::Claim(claiming) => claiming.opening.as_slice(),
+            Self::Renew(beat) => &beat.opened,
+            _ => &[],
         }
     }
 

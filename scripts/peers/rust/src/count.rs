@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Failed;
+use crate::{Failed, keys};
 
 /// Handlers are free functions in most of the peers.
 pub static COUNT: OnceLock<Count> = OnceLock::new();
@@ -81,6 +81,9 @@ impl Count {
 /// What every handler does.
 pub async fn handle(number: u64) {
     let Some(count) = COUNT.get() else { return };
+    if !keys::is_new(number).await {
+        return;
+    }
     if let Some(times) = count.parcels.get(number as usize) {
         times.fetch_add(1, Ordering::AcqRel);
     }

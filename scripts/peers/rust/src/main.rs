@@ -1,5 +1,5 @@
 //! One job queue of somebody else's, measured once: `bench-peer PEER --url URL --messages N --handler noop|1ms
-//! --concurrency C --settings plain|tuned`. All jobs are enqueued first, then drained; one JSON line tells how fast, and what was lost.
+//! --concurrency C --settings plain|tuned [--dedupe table]`. All jobs are enqueued first, then drained; one JSON line tells how fast, and what was lost.
 
 mod apalis_nats;
 mod apalis_postgres;
@@ -7,6 +7,7 @@ mod apalis_sqlite;
 mod awa;
 mod count;
 mod graphile_worker;
+mod keys;
 
 use std::process::ExitCode;
 
@@ -71,6 +72,11 @@ async fn run() -> Result<String, Failed> {
         "1ms" => Work::Millisecond,
         other => return Err(format!("--handler {other}: give noop or 1ms").into()),
     };
+    match flags.get("--dedupe").map(String::as_str) {
+        None => {}
+        Some("table") => keys::ask_for_each_job(&task.url).await?,
+        Some(other) => return Err(format!("--dedupe {other}: give table, or leave it out").into()),
+    }
     let count = COUNT.get_or_init(|| Count::new(task.messages, work));
     let speed = match peer.as_str() {
         "apalis-sqlite" => apalis_sqlite::measure(&task).await?,
