@@ -336,6 +336,16 @@ impl Real {
         }
     }
 
+    async fn beat(&self, by: u8, held: Vec<Lease>, survived: Vec<Lease>) -> Vec<bool> {
+        let beat = Beat {
+            held,
+            by: Duration::from_millis(LEASE.unsigned_abs()),
+            survived,
+            ..Beat::default()
+        };
+        self.stores[usize::from(by)].renew(beat).await.expect("renew")
+    }
+
     async fn settle(&self, lease: &Lease, how: How) -> bool {
         let millis = |after: i64| Duration::from_millis(after.unsigned_abs());
         let settlement = match how {
@@ -385,24 +395,14 @@ async fn agree(real: &mut Real, model: &mut Model, step: Step) {
         Step::Renew { key, ago } => {
             if let Some(lease) = real.lease(key, ago) {
                 let fence = lease.fence;
-                let beat = Beat {
-                    held: vec![lease],
-                    by: Duration::from_millis(LEASE.unsigned_abs()),
-                    ..Beat::default()
-                };
-                let renewed = real.store().renew(beat).await.expect("renew");
+                let renewed = real.beat(0, vec![lease], Vec::new()).await;
                 assert_eq!(renewed, [model.renew(key, fence)], "renew");
             }
         }
         Step::Survived { key, ago } => {
             if let Some((lease, owner)) = real.lease_and_owner(key, ago) {
                 model.survived(key, lease.fence, owner);
-                let beat = Beat {
-                    survived: vec![lease],
-                    ..Beat::default()
-                };
-                let told = real.stores[usize::from(owner)].renew(beat).await;
-                assert_eq!(told.expect("renew"), [false; 0]);
+                assert_eq!(real.beat(owner, Vec::new(), vec![lease]).await, [false; 0]);
             }
         }
         Step::Begin { key, ago } => {
