@@ -9,8 +9,9 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use crate::probe::{Outcome, Ping, Pong};
 use crate::world::{World, within};
 
-/// Who is to be told that a message is being decoded, by the text in it.
-static READERS: LazyLock<Mutex<Vec<(String, blocking::Sender<()>)>>> = LazyLock::new(Mutex::default);
+/// Who is to be told that a message is being decoded, and the text in it.
+type Reader = (String, blocking::Sender<()>);
+static READERS: LazyLock<Mutex<Vec<Reader>>> = LazyLock::new(Mutex::default);
 
 /// A text whose decoding never ends, and takes its thread with it.
 #[derive(Debug, Serialize)]
