@@ -8,7 +8,7 @@ use postroom::{App, CancellationToken, Handler, Store};
 use crate::blob::BlobStore;
 use crate::config::{self, Secret};
 use crate::gate::{self, Gate};
-use crate::ingest::{Filing, Ingest, MarkAnswered, Pace, Reparse, Watched};
+use crate::ingest::{Ingest, MarkAnswered, Pace, Policies, Reparse, Watched};
 use crate::login::{Credential, Login, Tokens};
 use crate::messages::Service;
 use crate::reply::{AutoReply, ComposeReply, Identity};
@@ -68,7 +68,7 @@ impl Account {
             login,
             gate: imap_gate.clone(),
             start: imap.start,
-            after: imap.after.clone(),
+            policy: imap.policy.clone(),
             pace: Pace::default(),
         });
         let smtp_login = account.smtp.login.as_ref();
@@ -115,12 +115,12 @@ pub fn with_ingest(mut app: App, accounts: &[Account], blobs: &BlobStore) -> App
             app = app.service(|stop| ingest.run(stop));
         }
     }
-    let filing: Filing = accounts
+    let policies: Policies = accounts
         .iter()
         .flat_map(|account| &account.watched)
-        .map(|it| ((it.account.clone(), it.mailbox.clone()), it.after.clone()))
+        .map(|it| ((it.account.clone(), it.mailbox.clone()), it.policy.clone()))
         .collect();
-    app.handler(Reparse::new(blobs.clone(), filing))
+    app.handler(Reparse::new(blobs.clone(), policies))
         .handler(MarkAnswered)
 }
 

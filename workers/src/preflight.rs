@@ -141,7 +141,7 @@ pub async fn imap(account: &Account) -> Result<(), Closed> {
         })?;
         let selected = session.select(&watched.mailbox).await;
         let able = match selected.is_ok() {
-            true => watched.after.check(&mut session).await,
+            true => watched.policy.after.check(&mut session).await,
             false => Ok(()),
         };
         session.logout().await;

@@ -27,6 +27,7 @@
 //! start = "new"                            # or "all": the mails that are there already, too
 //! after = "move"                           # of a mail whose event is out; or "flag", "expunge"; without it they stay
 //! after_folder = "Archive"                 # with "move"; with "flag": after_flag = '\Seen', or a keyword such as '$Done'
+//! authserv_ids = ["mx.shop.example"]       # whose Authentication-Results are believed; it must take out forged ones
 //!
 //! [accounts.smtp]
 //! host = "smtp.shop.example"
@@ -85,7 +86,7 @@ use std::time::Duration;
 
 use postroom::Settings;
 
-use crate::ingest::{After, Start};
+use crate::ingest::{Policy, Start};
 use crate::login::OAuth;
 use crate::reply::Rules;
 use crate::send::OnUnknown;
@@ -137,7 +138,7 @@ pub struct Imap {
     pub password: Option<Secret>,
     pub mailboxes: Vec<String>,
     pub start: Start,
-    pub after: After,
+    pub policy: Policy,
 }
 
 #[derive(Debug, Clone)]

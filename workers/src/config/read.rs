@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::section::{Given, Section, note};
 use super::{Account, Config, Imap, Secret, Smtp, after, oauth, sending};
-use crate::ingest::Start;
+use crate::ingest::{Policy, Start};
 use crate::reply::{Rule, Rules};
 use crate::send::OnUnknown;
 use crate::tls::{Endpoint, Security};
@@ -150,6 +150,7 @@ fn read_imap(mut section: Section<'_>, surroundings: &Surroundings<'_>, has_oaut
         mailboxes
     };
     let after = after::read(&mut section, &mailboxes);
+    let authserv_ids = section.texts("authserv_ids");
     section.finish();
     Some(Imap {
         endpoint: endpoint?,
@@ -157,7 +158,10 @@ fn read_imap(mut section: Section<'_>, surroundings: &Surroundings<'_>, has_oaut
         password: password.ok()?,
         mailboxes,
         start,
-        after: after?,
+        policy: Policy {
+            after: after?,
+            authserv_ids: authserv_ids.into_iter().map(|given| given.value).collect(),
+        },
     })
 }
 

@@ -1,6 +1,7 @@
 //! Settings as people write them, rightly and wrongly.
 
 use super::*;
+use crate::ingest::After;
 use crate::tls::Security;
 
 const ACCOUNT: &str = r#"
@@ -71,7 +72,8 @@ fn the_example_in_the_documentation_is_read() {
     assert_eq!(account.addresses, ["help@shop.example", "support@shop.example"]);
     assert_eq!(account.imap.endpoint.port, 993);
     assert_eq!(account.imap.password.as_ref().unwrap().expose(), "s3cret-word");
-    assert_eq!(account.imap.after, After::Move("Archive".to_owned()));
+    assert_eq!(account.imap.policy.after, After::Move("Archive".to_owned()));
+    assert_eq!(account.imap.policy.authserv_ids, ["mx.shop.example"]);
     assert_eq!(account.smtp.endpoint.port, 465);
     assert_eq!(account.smtp.hello, "shop.example");
     assert_eq!(account.smtp.login.as_ref().unwrap().0, "help");
@@ -435,7 +437,7 @@ fn templates_and_keys_are_read_before_anything_starts() {
 #[test]
 fn what_becomes_of_announced_mails_is_checked() {
     let with = |keys: &str| ACCOUNT.replace("user = \"help\"", &format!("user = \"help\"\n{keys}"));
-    let after = |keys: &str| read(&with(keys), &[]).accounts[0].imap.after.clone();
+    let after = |keys: &str| read(&with(keys), &[]).accounts[0].imap.policy.after.clone();
     assert_eq!(after(""), After::Keep);
     assert_eq!(after("after = 'flag'"), After::Flag("\\Seen".into()));
     assert_eq!(

@@ -9,7 +9,7 @@ use super::corpus::{self, ADDRESS, DemoMail};
 use crate::blob::{BlobError, BlobStore};
 use crate::devmail::{DevMail, DevMailConfig, DevMailError, FaultError, StartError as DevMailStart, User};
 use crate::gate::{self, Gate};
-use crate::ingest::{After, Pace, Start, Watched};
+use crate::ingest::{Pace, Policy, Start, Watched};
 use crate::login::Login;
 use crate::messages::Service;
 use crate::pipeline::Account;
@@ -195,7 +195,7 @@ fn account(devmail: &DevMail) -> Result<Account, StageError> {
             login: Login::password(ACCOUNT, PASSWORD),
             gate: Gate::new(ACCOUNT, Service::Imap, gate::REFUSED),
             start: Start::All,
-            after: After::Keep,
+            policy: Policy::default(),
             pace: Pace::default(),
         }],
         outbound: Outbound {

@@ -72,7 +72,7 @@ struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn new(ingest: &'a Ingest, checkpoint: Checkpoint) -> Self {
-        let digests = Digests::new(ingest.blobs.clone());
+        let digests = Digests::new(ingest.blobs.clone(), &ingest.watched.policy.authserv_ids);
         Self {
             ingest,
             checkpoint,

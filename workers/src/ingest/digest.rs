@@ -1,5 +1,6 @@
 //! Fetched mails on their way into the blob store and through the parser, side by side with the next fetch.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -8,6 +9,7 @@ use super::error::IngestError;
 use super::found::Found;
 use super::settle::{Finding, What};
 use crate::blob::{BlobError, BlobStore};
+use crate::messages::BlobRef;
 use crate::mime::{self, Summary};
 use crate::store::mails::{Place, Seen};
 
@@ -21,6 +23,7 @@ const MAX_PARSING: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Digests {
     blobs: BlobStore,
+    authserv_ids: Arc<[String]>,
     running: JoinSet<(Place, Seen, usize, Result<What, IngestError>)>,
     bytes: usize,
     pub(super) done: Vec<Finding>,
@@ -29,9 +32,10 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    pub(super) fn new(blobs: BlobStore) -> Self {
+    pub(super) fn new(blobs: BlobStore, authserv_ids: &[String]) -> Self {
         Self {
             blobs,
+            authserv_ids: authserv_ids.into(),
             running: JoinSet::new(),
             bytes: 0,
             done: Vec::new(),
@@ -46,9 +50,11 @@ impl Digests {
             self.finish_one().await;
         }
         self.bytes += size;
-        let blobs = self.blobs.clone();
-        self.running
-            .spawn(async move { (place, seen, size, digest(&blobs, found, raw, since).await) });
+        let (blobs, authserv_ids) = (self.blobs.clone(), Arc::clone(&self.authserv_ids));
+        self.running.spawn(async move {
+            let what = digest(&blobs, found, raw, since, &authserv_ids).await;
+            (place, seen, size, what)
+        });
     }
 
     /// Waits for all of them.
@@ -77,7 +83,13 @@ impl Digests {
     }
 }
 
-async fn digest(blobs: &BlobStore, found: Found, raw: Vec<u8>, since: i64) -> Result<What, IngestError> {
+async fn digest(
+    blobs: &BlobStore,
+    found: Found,
+    raw: Vec<u8>,
+    since: i64,
+    authserv_ids: &[String],
+) -> Result<What, IngestError> {
     // The raw mail first: whatever the parser makes of it, it can be parsed again.
     let blob = blobs.put(raw.clone()).await?;
     if found.received_at.as_millisecond() < since {
@@ -85,9 +97,10 @@ async fn digest(blobs: &BlobStore, found: Found, raw: Vec<u8>, since: i64) -> Re
     }
     Ok(match parse(raw, blob.sha256.clone()).await {
         Ok(mut summary) => {
-            keep_attachments(blobs, &mut summary).await?;
+            let html = keep_parts(blobs, &mut summary).await?;
             let bounce = summary.bounce.take();
-            What::New(Box::new(found.announce(blob, summary)), bounce)
+            let mail = found.announce(blob, summary, html, authserv_ids);
+            What::New(Box::new(mail), bounce)
         }
         Err(reason) => What::Unreadable(found.unreadable(Some(blob), reason)),
     })
@@ -113,13 +126,19 @@ async fn within<T: Send + 'static>(
     }
 }
 
-/// Writes the attachments into the store, so that whoever reads the event finds them there.
-pub(super) async fn keep_attachments(blobs: &BlobStore, summary: &mut Summary) -> Result<(), BlobError> {
+/// Writes attachments and HTML into the store, so that whoever reads the event finds them there. Gives where the HTML is.
+pub(super) async fn keep_parts(
+    blobs: &BlobStore,
+    summary: &mut Summary,
+) -> Result<Option<BlobRef>, BlobError> {
     let files = std::mem::take(&mut summary.files);
     for (attachment, bytes) in summary.attachments.iter_mut().zip(files) {
         attachment.blob = Some(blobs.put(bytes).await?);
     }
-    Ok(())
+    match &mut summary.html {
+        Some(Ok(html)) => Ok(Some(blobs.put(std::mem::take(html).into_bytes()).await?)),
+        _ => Ok(None),
+    }
 }
 
 #[cfg(test)]

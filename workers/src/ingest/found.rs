@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::reparse;
 use crate::messages::{BlobRef, NewMail, UnreadableMail};
-use crate::mime::Summary;
+use crate::mime::{Summary, authentication};
 
 /// What every message about one copy of a mail says of it.
 #[derive(Debug, Clone)]
@@ -33,7 +33,14 @@ impl Found {
         }
     }
 
-    pub(super) fn announce(self, raw: BlobRef, summary: Summary) -> NewMail {
+    /// `html` is where the HTML is kept; `authserv_ids` are the hosts that are believed.
+    pub(super) fn announce(
+        self,
+        raw: BlobRef,
+        summary: Summary,
+        html: Option<BlobRef>,
+        authserv_ids: &[String],
+    ) -> NewMail {
         let Self {
             event_id,
             account,
@@ -60,6 +67,9 @@ impl Found {
             text: summary.text,
             text_truncated: summary.text_truncated,
             reply_text: summary.reply_text,
+            html,
+            html_withheld: summary.html.and_then(Result::err),
+            authentication: authentication::trusted(&summary.claims, authserv_ids),
             attachments: summary.attachments,
             automatic: summary.automatic,
             raw,

@@ -12,6 +12,7 @@
 //! found       a copy of a mail, and the messages that come of it
 //! bounced     reports about mails that were sent
 //! reparse     the handler that gives unreadable mails another chance
+//! tally       what has become of all mails, as metrics
 //! lease       one process per mailbox, fenced
 //! backoff     how long to wait before the next connection, pure
 //! imap        the protocol: commands, deadlines, IDLE
@@ -34,10 +35,11 @@ mod lease;
 mod recover;
 mod reparse;
 mod settle;
+mod tally;
 mod watch;
 
 pub use after::{After, Unable};
 pub use answered::MarkAnswered;
 pub use error::IngestError;
-pub use reparse::{Filing, Reparse, ReparseError};
-pub use watch::{Ingest, Pace, Start, Watched};
+pub use reparse::{Policies, Reparse, ReparseError};
+pub use watch::{Ingest, Pace, Policy, Start, Watched};

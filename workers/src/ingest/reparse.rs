@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use postroom::{Cx, CxError, Handle, Handler, HandlerError, Key, Spec, Terms};
 
-use super::after::After;
 use super::bounced;
-use super::digest::{keep_attachments, parse};
+use super::digest::{keep_parts, parse};
 use super::found::Found;
+use super::watch::Policy;
 use crate::blob::{BlobError, BlobStore};
-use crate::messages::{NewMail, UnreadableMail};
+use crate::messages::UnreadableMail;
 use crate::store::mails::{self, Kept, State};
 
 pub(super) const ID: &str = "ingest-reparse";
@@ -19,11 +19,11 @@ pub(super) const ID: &str = "ingest-reparse";
 #[derive(Debug)]
 pub struct Reparse {
     blobs: BlobStore,
-    filing: Filing,
+    policies: Policies,
 }
 
-/// What becomes of the mails of each mailbox once they were announced, by account and mailbox.
-pub type Filing = HashMap<(String, String), After>;
+/// What is configured about the mails of each mailbox, by account and mailbox.
+pub type Policies = HashMap<(String, String), Policy>;
 
 /// Why the mail is still unread.
 #[derive(Debug, thiserror::Error, HandlerError)]
@@ -55,22 +55,9 @@ impl ReparseError {
 }
 
 impl Reparse {
-    /// Mails of mailboxes that `filing` does not name stay as they are.
-    pub fn new(blobs: BlobStore, filing: Filing) -> Self {
-        Self { blobs, filing }
-    }
-}
-
-impl Reparse {
-    async fn decide(&self, mail: &NewMail, row: &str, cx: &mut Cx<'_>) -> Result<(), CxError> {
-        let of = (mail.account.clone(), mail.mailbox.clone());
-        if let Some(after) = self.filing.get(&of) {
-            let tx = cx.tx().await?;
-            after
-                .decide(tx, mail.event_id, (&mail.account, &mail.mailbox), row)
-                .await?;
-        }
-        Ok(())
+    /// Nothing is done with mails of mailboxes that `policies` does not name, and nobody believed.
+    pub fn new(blobs: BlobStore, policies: Policies) -> Self {
+        Self { blobs, policies }
     }
 }
 
@@ -107,11 +94,13 @@ impl Handle<UnreadableMail> for Reparse {
         let mut summary = parse(bytes, raw.sha256.clone())
             .await
             .map_err(ReparseError::Unreadable)?;
-        keep_attachments(&self.blobs, &mut summary)
+        let html = keep_parts(&self.blobs, &mut summary)
             .await
             .map_err(ReparseError::of)?;
         let bounce = summary.bounce.take();
-        let mail = found.announce(raw, summary);
+        let of = (found.account.clone(), found.mailbox.clone());
+        let policy = self.policies.get(&of).cloned().unwrap_or_default();
+        let mail = found.announce(raw, summary, html, &policy.authserv_ids);
         let kept = Kept {
             raw: Some(&mail.raw),
             message_id: Some(&mail.message_id),
@@ -121,7 +110,9 @@ impl Handle<UnreadableMail> for Reparse {
         let settled = mails::settle(cx.tx().await?, mail.event_id, State::Published, kept).await;
         if settled.map_err(CxError::from)? {
             let row = cx.publish_on(&Terms::default(), &mail).await?;
-            self.decide(&mail, &row, cx).await?;
+            let tx = cx.tx().await?;
+            let decided = policy.after.decide(tx, mail.event_id, (&of.0, &of.1), &row).await;
+            decided.map_err(CxError::from)?;
             if let Some(bounce) = &bounce {
                 let published = bounced::publish(cx.tx().await?, &mail, bounce).await;
                 published.map_err(CxError::from)?;

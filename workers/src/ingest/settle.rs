@@ -120,7 +120,7 @@ async fn write(
         What::New(mail, bounce) if state == State::Published => {
             let row = tx.publish_on(&Terms::default(), mail.as_ref()).await?;
             let of = (watched.account.as_str(), watched.mailbox.as_str());
-            watched.after.decide(tx, mail.event_id, of, &row).await?;
+            watched.policy.after.decide(tx, mail.event_id, of, &row).await?;
             if let Some(bounce) = bounce {
                 bounced::publish(tx, mail, bounce).await?;
             }

@@ -15,6 +15,7 @@ use super::backoff::Backoff;
 use super::error::IngestError;
 use super::imap::{IdleEnd, ImapError, MAX_IDLE, Session};
 use super::lease::Lease;
+use super::tally::{self, Tally};
 use super::{batch, checkpoint};
 use crate::blob::BlobStore;
 use crate::gate::Gate;
@@ -45,6 +46,8 @@ pub struct Pace {
     pub audit: Duration,
     /// The database is asked this often whether something is to be done on the server, such as marking what was answered.
     pub errands: Duration,
+    /// The mails are counted, for the metrics, at most this often.
+    pub tally: Duration,
     /// First and longest wait before a new connection.
     pub reconnect: (Duration, Duration),
     /// A process that died leaves its mailboxes to the others, or to its own next start, after this.
@@ -58,6 +61,7 @@ impl Default for Pace {
             poll: Duration::from_secs(60),
             audit: Duration::from_secs(15 * 60),
             errands: Duration::from_secs(10),
+            tally: Duration::from_secs(60),
             reconnect: (Duration::from_secs(1), Duration::from_secs(300)),
             lease: Duration::from_secs(6),
         }
@@ -70,6 +74,15 @@ const CONFIRMED: Duration = Duration::from_millis(200);
 /// How often, during one lease, a process that stands by asks whether the mailbox is free.
 const ASKED_PER_LEASE: u32 = 10;
 
+/// What is configured about the mails of a mailbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// What becomes of them on the server.
+    pub after: After,
+    /// The hosts whose `Authentication-Results` are believed.
+    pub authserv_ids: Vec<String>,
+}
+
 /// A mailbox to watch.
 #[derive(Clone)]
 pub struct Watched {
@@ -80,7 +93,7 @@ pub struct Watched {
     /// Shared by all mailboxes of the account: what one is refused, the others need not ask for.
     pub gate: Gate,
     pub start: Start,
-    pub after: After,
+    pub policy: Policy,
     pub pace: Pace,
 }
 
@@ -192,6 +205,7 @@ impl Ingest {
             result = session => result.unwrap_or_else(|panic| Err(IngestError::Panicked(panic_text(panic.as_ref())))),
             () = lease.keep() => Err(IngestError::LeaseLost),
         };
+        tally::hand_over(self);
         lease.release().await;
         result
     }
@@ -228,6 +242,7 @@ impl Ingest {
         let selected = session.select(mailbox).await?;
         let mut checkpoint = checkpoint::enter(&self.watched, lease, &mut session, selected).await?;
         let mut audit_at = Instant::now();
+        let mut tally = Tally::default();
         while !stop.is_cancelled() {
             if audit_at <= Instant::now() {
                 checkpoint::audit(&self.watched, lease, &mut session, &mut checkpoint).await?;
@@ -238,6 +253,7 @@ impl Ingest {
             let left = batch::work_off(self, lease, &mut session, checkpoint, stop).await?;
             after::work_off(self, lease, &mut session, checkpoint).await?;
             backoff.reset();
+            tally.tell(self).await?;
             if !session.is_changed() {
                 self.wait_for_news(&mut session, left, audit_at, stop).await?;
             }

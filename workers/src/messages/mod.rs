@@ -19,6 +19,7 @@
 mod bounced;
 mod send;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -78,11 +79,28 @@ pub struct Attachment {
     pub name: Option<String>,
     /// Lower case `type/subtype`.
     pub content_type: String,
+    /// Without angle brackets; what `cid:` in the HTML names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<String>,
     /// Decoded size in bytes.
     pub size: u64,
     /// The decoded bytes; absent in events of earlier versions, whose raw message has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<BlobRef>,
+}
+
+/// One result of `Authentication-Results` (RFC 8601), by a host that the account trusts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authentication {
+    /// `spf`, `dkim`, `dmarc`, `arc` and others, in lower case.
+    pub method: String,
+    /// `pass`, `fail`, `none` and others, in lower case.
+    pub result: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Such as `header.d`: the domain that signed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
 }
 
 /// Why a mail must never be answered by a machine (RFC 3834 section 2, and what is done in practice).
@@ -172,6 +190,19 @@ pub struct NewMail {
     /// The same without what was quoted and without the signature, as far as rules can tell; empty where nothing is left.
     #[serde(default)]
     pub reply_text: String,
+    /// The HTML without scripts, styles and whatever is loaded from elsewhere; of pictures, those that are attached stay,
+    /// as `cid:`. No part of what the mail is: a later version may clean it better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[message(incidental)]
+    pub html: Option<BlobRef>,
+    /// Why there is HTML that is not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[message(incidental)]
+    pub html_withheld: Option<String>,
+    /// What trusted hosts found out about its sender; empty where none did, or none is trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[message(incidental)]
+    pub authentication: Vec<Authentication>,
     #[serde(default)]
     pub attachments: Vec<Attachment>,
     /// Set when no machine may answer this mail.

@@ -69,6 +69,11 @@ impl Fields {
         self.0.is_empty()
     }
 
+    /// In order, from the top.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub(super) fn first(&self, name: &str) -> Option<&str> {
         self.0
             .iter()

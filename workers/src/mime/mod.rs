@@ -5,9 +5,11 @@
 //! why there is no summary.
 
 mod address;
+pub(crate) mod authentication;
 mod automatic;
 pub(crate) mod bounce;
 mod header;
+mod html;
 pub(crate) mod outline;
 mod quote;
 mod text;
@@ -17,6 +19,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use jiff::Timestamp;
 use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
 use postroom::explain::panic_text;
+
+use authentication::Claim;
 
 use crate::messages::{Attachment, Automatic, Bounce, Mailbox};
 
@@ -48,10 +52,14 @@ pub struct Summary {
     pub text: String,
     pub text_truncated: bool,
     pub reply_text: String,
+    /// The HTML made harmless, or why there is none to show; absent where the mail has none.
+    pub html: Option<Result<String, String>>,
     pub attachments: Vec<Attachment>,
     /// The decoded bytes of each attachment, in the same order.
     pub files: Vec<Vec<u8>>,
     pub automatic: Option<Automatic>,
+    /// Whatever anybody says in `Authentication-Results`, true or not.
+    pub claims: Vec<Claim>,
     /// The mail is a report about one that was sent.
     pub bounce: Option<Bounce>,
 }
@@ -132,6 +140,8 @@ fn summarise(raw: &[u8], sha256: &str) -> Result<Summary, Unreadable> {
         attachments,
         files,
         reply_text: quote::without_quote(&text),
+        html: html::of(&message).map(|html| html.map_err(|withheld| withheld.to_string())),
+        claims: authentication::claims(&fields),
         from,
         reply_to,
         text,
@@ -213,6 +223,7 @@ fn attachments(message: &Message<'_>) -> Vec<(Attachment, Vec<u8>)> {
                     .map(|name| text::name(file_name(name)))
                     .filter(|name| !name.is_empty()),
                 content_type: text::name(&content_type.to_ascii_lowercase()),
+                content_id: part.content_id().map(text::name).filter(|id| !id.is_empty()),
                 size: bytes.len() as u64,
                 blob: None,
             };

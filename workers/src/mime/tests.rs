@@ -41,6 +41,7 @@ fn html_only_and_an_attachment() {
     assert_eq!(mail.text.trim(), "Hello you");
     assert_eq!(mail.message_id, "0ff1ce@content.invalid");
     let expected = Attachment {
+        content_id: None,
         name: Some("x.pdf".into()),
         content_type: "application/pdf".into(),
         size: 5,

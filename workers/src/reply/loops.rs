@@ -67,6 +67,9 @@ pub(super) mod tests {
             text: "When do you open?\nAda".into(),
             text_truncated: false,
             reply_text: "When do you open?\nAda".into(),
+            html: None,
+            html_withheld: None,
+            authentication: vec![],
             attachments: vec![],
             automatic: None,
             raw: BlobRef {

@@ -280,6 +280,36 @@ pub async fn by_event(tx: &mut Tx, event_id: Uuid) -> Result<Option<NewMail>, St
         .transpose()
 }
 
+/// All states.
+pub const STATES: [&str; 7] = [
+    "discovered",
+    "published",
+    "carried",
+    "old",
+    "gone",
+    "dead",
+    "held",
+];
+
+const COUNT_OF: &str = "SELECT state, COUNT(*) FROM mails WHERE account = $1 AND mailbox = $2 GROUP BY state";
+
+/// How many mails of this mailbox are in each state.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn count_of(
+    tx: &mut Tx,
+    account: &str,
+    mailbox: &str,
+) -> Result<BTreeMap<String, i64>, StoreError> {
+    let rows: Vec<(String, i64)> = on_tx!(tx, connection => sqlx::query_as(COUNT_OF)
+        .bind(account)
+        .bind(mailbox)
+        .fetch_all(connection)
+        .await)?;
+    Ok(rows.into_iter().collect())
+}
+
 const COUNT: &str = "SELECT state, COUNT(*) FROM mails GROUP BY state";
 
 /// How many mails are in each state, over all mailboxes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use postroom::Running;
 use postroom_workers::config::{Config, Flags};
-use postroom_workers::ingest::{After, Filing, Reparse};
+use postroom_workers::ingest::{After, Policies, Policy, Reparse};
 use postroom_workers::pipeline::Account;
 use postroom_workers::preflight::{self, Closed};
 use postroom_workers::store::actions::{self, Action, End};
@@ -28,13 +28,17 @@ everywhere!(
 );
 
 async fn watching(world: &World, user: &str, after: After) -> Running {
-    let filing = Filing::from([(("help".to_owned(), "INBOX".to_owned()), after.clone())]);
+    let policy = Policy {
+        after,
+        ..Policy::default()
+    };
+    let policies = Policies::from([(("help".to_owned(), "INBOX".to_owned()), policy.clone())]);
     let app = world
         .app()
         .await
-        .handler(Reparse::new(world.blobs.clone(), filing));
+        .handler(Reparse::new(world.blobs.clone(), policies));
     let mut watched = world.watched(user, endpoint(DOVECOT.imap, Security::None));
-    watched.after = after;
+    watched.policy = policy;
     let ingest = world.ingest_of(&app, watched);
     app.service(|stop| ingest.run(stop)).start().await.unwrap()
 }
@@ -292,7 +296,7 @@ async fn where_there_is_no_move_a_mail_is_copied_once_and_expunged_by_uid(on: On
     let server = Scripted::start(vec![first, second]).await;
     let app = world.app().await;
     let mut watched = world.watched("u", endpoint(server.port, Security::None));
-    watched.after = After::Move("Archive".into());
+    watched.policy.after = After::Move("Archive".into());
     let ingest = world.ingest_of(&app, watched);
     let running = app.service(|stop| ingest.run(stop)).start().await.unwrap();
     actions_until(&world, &[("move", "done", 1)]).await;

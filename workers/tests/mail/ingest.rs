@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postroom::store::dead_letters::{self, Replay};
 use postroom_workers::blob::hash;
-use postroom_workers::ingest::{Filing, Reparse};
+use postroom_workers::ingest::{Policies, Reparse};
 use postroom_workers::messages::UnreadableMail;
 use postroom_workers::mime::MAX_NESTING;
 use postroom_workers::store::mails::{self, Kept, Place, State};
@@ -309,7 +309,7 @@ async fn a_mail_that_the_server_never_gives_out_does_not_stop_the_others(on: On)
     let app = world
         .app()
         .await
-        .handler(Reparse::new(world.blobs.clone(), Filing::new()));
+        .handler(Reparse::new(world.blobs.clone(), Policies::new()));
     let mut watched = world.watched("u", endpoint(server.port, Security::None));
     watched.pace.idle = Duration::from_millis(10);
     let ingest = world.ingest_of(&app, watched);

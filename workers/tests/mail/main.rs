@@ -8,6 +8,8 @@
 mod after;
 mod bounces;
 mod composing;
+mod content;
+mod figures;
 mod imap;
 mod ingest;
 mod oauth;

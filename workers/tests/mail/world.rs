@@ -9,7 +9,7 @@ use postroom::{App, Cx, CxError, Handle, Running, Settings, Spec, Store};
 use postroom_broker::{Broker, Config};
 use postroom_workers::blob::BlobStore;
 use postroom_workers::gate::Gate;
-use postroom_workers::ingest::{After, Filing, Ingest, MarkAnswered, Pace, Reparse, Start, Watched};
+use postroom_workers::ingest::{Ingest, MarkAnswered, Pace, Policies, Policy, Reparse, Start, Watched};
 use postroom_workers::login::Login;
 use postroom_workers::messages::{
     AccountPaused, Bounced, Failed, MailboxReset, NewMail, OauthRefresh, Send, Sent, Service,
@@ -125,8 +125,12 @@ impl World {
 
     /// A process without workers of its own, which writes down what the others publish.
     pub(crate) async fn app(&self) -> App {
+        self.app_with(self.settings.clone()).await
+    }
+
+    pub(crate) async fn app_with(&self, settings: Settings) -> App {
         let seen = || self.seen.clone();
-        let app = App::connect(self.settings.clone()).await.unwrap();
+        let app = App::connect(settings).await.unwrap();
         *self.running.lock().unwrap() = Some(app.store().clone());
         app.handler_with(Spec::<NewMail>::new("see-mails"), seen())
             .handler_with(Spec::<Sent>::new("see-sent"), seen())
@@ -152,7 +156,7 @@ impl World {
         let app = self
             .app()
             .await
-            .handler(Reparse::new(self.blobs.clone(), Filing::new()));
+            .handler(Reparse::new(self.blobs.clone(), Policies::new()));
         let ingest = self.ingest(&app, user, endpoint);
         app.service(|stop| ingest.run(stop)).start().await.unwrap()
     }
@@ -173,11 +177,12 @@ impl World {
             login: Login::password(user, Dovecot::PASSWORD),
             gate: Gate::new("help", Service::Imap, Duration::from_millis(100)),
             start: Start::All,
-            after: After::Keep,
+            policy: Policy::default(),
             pace: Pace {
                 reconnect: (Duration::from_millis(20), Duration::from_millis(500)),
                 lease: Duration::from_secs(2),
                 errands: Duration::from_millis(100),
+                tally: Duration::from_millis(50),
                 ..Pace::default()
             },
         }
@@ -211,7 +216,7 @@ impl World {
         };
         let app = app
             .service(|stop| ingest.run(stop))
-            .handler(Reparse::new(self.blobs.clone(), Filing::new()))
+            .handler(Reparse::new(self.blobs.clone(), Policies::new()))
             .handler(AutoReply::new(identity()))
             .handler(ComposeReply::new(identity()))
             .handler(MarkAnswered);

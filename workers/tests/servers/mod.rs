@@ -25,6 +25,7 @@ pub(crate) mod token_server;
 
 pub(crate) use dovecot::Dovecot;
 pub(crate) use nats::Nats;
+pub(crate) use place::free_ports;
 pub(crate) use postfix::Postfix;
 pub(crate) use postgres::Postgres;
 pub(crate) use scripted::{Script, Scripted};
