@@ -3,44 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use postroom_broker::{Auth, Config, ConfigError, ConfigFile, HandshakeFirst, Tls, Unsupported};
+use postroom_broker::{Auth, Config, ConfigError, ConfigFile, HandshakeFirst, SyncPolicy, Tls, Unsupported};
 use thiserror::Error;
 
-pub(crate) const USAGE: &str = "\
-Usage: postroom-broker [options]
-
-Server:
-    -a, --addr, --net <host>        Address to listen on (default 127.0.0.1; 0.0.0.0 with credentials)
-    -p, --port <port>               Port for clients (default 4222, -1 for a random one)
-    -n, --name, --server_name <name> Name of this server
-    -m, --http_port <port>          Port for monitoring over HTTP
-    -c, --config <file>             Configuration file, in nats-server's syntax; flags beat what it says
-    -t                              Check the configuration and exit
-    --ignore-unsupported            Only warn of what the file says and this server does not have
-    -P, --pid <file>                File to write the process id to
-    --ports_file_dir <directory>    Where to write a file with the addresses
-    -sl, --signal <signal>[=<pid>]  Tell a running server: stop, quit, reload, reopen or ldm; a pid or its file
-JetStream:
-    -js, --jetstream                Keep streams
-    -sd, --store_dir <directory>    Where to keep them (default ./postroom-store)
-Authorization:
-    --user <user> --pass <password> Credentials that clients must give
-    --auth <token>                  Token that clients must give
-    --allow-anyone                  Listen for other machines though nobody has to give credentials
-TLS:
-    --tls                           Use TLS, with these:
-    --tlscert <file> --tlskey <file> Certificate and key of the server
-    --tlscacert <file>              Authorities of clients' certificates
-    --tlsverify                     Ask clients for a certificate
-    --tlsfirst                      Expect the handshake before INFO
-Logging:
-    -l, --log <file>                File to log to instead of stderr
-    -D, --debug                     Log more
-    -V, --trace                     Log every detail
-    -DV                             Both
-    -v, --version                   Print the version and exit
-    -h, --help                      Print this and exit
-";
+pub(crate) const USAGE: &str = include_str!("usage.txt");
 
 const PORT_DEFAULT: u16 = 4222;
 const STORE_DEFAULT: &str = "./postroom-store";
@@ -104,6 +70,7 @@ pub(crate) struct Typed {
     name: Option<String>,
     has_jetstream: bool,
     store_dir: Option<PathBuf>,
+    sync: Option<SyncPolicy>,
     user: Option<String>,
     password: Option<String>,
     token: Option<String>,
@@ -196,6 +163,7 @@ impl Typed {
             "n" | "name" | "server_name" => self.name = Some(value()?),
             "c" | "config" => self.config_file = Some(value()?.into()),
             "sd" | "store_dir" => self.store_dir = Some(value()?.into()),
+            "sync_interval" => self.sync = Some(sync(name, value()?)?),
             "user" => self.user = Some(value()?),
             "pass" => self.password = Some(value()?),
             "auth" => self.token = Some(value()?),
@@ -265,6 +233,7 @@ impl Typed {
                 .or(file)
                 .or_else(|| Some(STORE_DEFAULT.into()));
         }
+        config.sync = self.sync.unwrap_or(config.sync);
         config.server_name = self.name.clone().or(config.server_name.take());
         self.lay_tls_over(config)
     }
@@ -302,6 +271,12 @@ fn address(flag: &str, value: String) -> Result<IpAddr, ArgsError> {
         "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         _ => value.parse().map_err(|_| bad(flag, value, "an IP address")),
     }
+}
+
+fn sync(flag: &str, value: String) -> Result<SyncPolicy, ArgsError> {
+    value
+        .parse()
+        .map_err(|_| bad(flag, value, "always, os or an interval such as 2m"))
 }
 
 fn bad(flag: &str, value: String, expected: &'static str) -> ArgsError {
@@ -374,14 +349,16 @@ mod tests {
         assert_eq!(half.load().unwrap_err(), ArgsError::TlsFiles);
         assert!(matches!(typed("-sl ldm=5"), Ok(Args::Signal(word)) if word == "ldm=5"));
         assert!(matches!(typed("-p x"), Err(ArgsError::BadValue { .. })));
-        assert!(matches!(typed("-p 70000"), Err(ArgsError::BadValue { .. })));
+        for line in ["-p 70000", "--sync_interval never", "--sync_interval 0s"] {
+            assert!(matches!(typed(line), Err(ArgsError::BadValue { .. })), "{line}");
+        }
     }
 
     #[test]
     fn flags_beat_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.conf");
-        let text = "port: 1, server_name: file, jetstream {store_dir: kept}, authorization {token: t}\nhttp: 5\ncluster {}";
+        let text = "port: 1, server_name: file, jetstream {store_dir: kept, sync_interval: os}, authorization {token: t}\nhttp: 5\ncluster {}";
         std::fs::write(&path, text).unwrap();
         let line = format!("-c {} -p 2 --ignore-unsupported -m 6", path.display());
         let loaded = run(&line);
@@ -390,6 +367,9 @@ mod tests {
         assert_eq!(loaded.config.server_name.as_deref(), Some("file"));
         assert_eq!(loaded.config.store_dir, Some("kept".into()));
         assert_eq!(loaded.warnings.len(), 1);
+        assert_eq!(loaded.config.sync, SyncPolicy::Os);
+        let synced = run(&format!("{line} --sync_interval=always"));
+        assert_eq!(synced.config.sync, SyncPolicy::Always);
         assert_eq!(run(&format!("{line} -sd x")).config.store_dir, Some("x".into()));
     }
 }

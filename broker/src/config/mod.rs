@@ -6,7 +6,10 @@ mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
+
+use thiserror::Error;
 
 pub use auth::{
     Account, AccountLimits, Auth, Credentials, GLOBAL_ACCOUNT, Permissions, Responses, Rule, SYSTEM_ACCOUNT,
@@ -15,7 +18,7 @@ pub use auth::{
 pub use file::{ConfigError, ConfigFile, Problem, Unsupported};
 pub use tls::{HANDSHAKE_FIRST_AUTO, HandshakeFirst, TLS_TIMEOUT, Tls, WebSocket};
 
-/// When an acknowledged write reaches the disk.
+/// When an acknowledged write reaches the disk. In words: `always`, `os`, or an interval such as `2m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
     /// Nothing is acknowledged before fdatasync; what arrives during one sync shares the next.
@@ -25,6 +28,25 @@ pub enum SyncPolicy {
     Interval(Duration),
     /// Acknowledged when written; the operating system decides when it reaches the disk.
     Os,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("neither always nor os nor a duration above 0 such as 250ms or 2m")]
+pub struct NoSyncPolicy;
+
+impl FromStr for SyncPolicy {
+    type Err = NoSyncPolicy;
+
+    fn from_str(text: &str) -> Result<SyncPolicy, NoSyncPolicy> {
+        match text {
+            "always" => Ok(SyncPolicy::Always),
+            "os" => Ok(SyncPolicy::Os),
+            text => file::go_duration(text)
+                .filter(|interval| !interval.is_zero())
+                .map(SyncPolicy::Interval)
+                .ok_or(NoSyncPolicy),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

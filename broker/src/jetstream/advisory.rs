@@ -52,6 +52,7 @@ impl Change {
 pub struct About<'a> {
     pub stream: &'a str,
     pub consumer: &'a str,
+    pub account: &'a str,
     pub now: Nanos,
 }
 
@@ -110,7 +111,7 @@ impl About<'_> {
     }
 
     pub fn pinned(self, group: &str, id: &str) -> Event {
-        let content = json!({"account": "$G", "group": group, "pinned_id": id});
+        let content = json!({"account": self.account, "group": group, "pinned_id": id});
         self.advisory("PINNED", "consumer_group_pinned", content)
     }
 
@@ -119,7 +120,7 @@ impl About<'_> {
             Unpinned::Asked => "admin",
             Unpinned::TimedOut => "timeout",
         };
-        let content = json!({"account": "$G", "group": group, "reason": reason});
+        let content = json!({"account": self.account, "group": group, "reason": reason});
         self.advisory("UNPINNED", "consumer_group_unpinned", content)
     }
 
@@ -128,6 +129,7 @@ impl About<'_> {
             stream,
             consumer,
             now,
+            ..
         } = self;
         let mut about = json!({"stream": stream, "consumer": consumer});
         if let (Value::Object(about), Value::Object(content)) = (&mut about, content) {
@@ -148,4 +150,23 @@ fn encode(subject: String, kind: &str, now: Nanos, content: Value) -> Event {
     }
     let body = Value::Object(event).to_string().into_bytes();
     Event { subject, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_account_that_it_happened_in() {
+        let about = About {
+            stream: "S",
+            consumer: "c",
+            account: "SHOP",
+            now: 0,
+        };
+        for event in [about.pinned("g", "id"), about.unpinned("g", Unpinned::Asked)] {
+            let body: Value = serde_json::from_slice(&event.body).unwrap();
+            assert_eq!(body["account"], "SHOP", "{}", event.subject);
+        }
+    }
 }

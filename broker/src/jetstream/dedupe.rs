@@ -7,8 +7,10 @@ use crate::store::{Nanos, Seq};
 
 #[derive(Debug, Default)]
 pub struct Dedupe {
+    /// The newest message of each id.
     seen: HashMap<Box<[u8]>, Seq>,
-    /// In the order of their times, so that expiry is a matter of the front.
+    /// In the order of their times, so that expiry is a matter of the front. An id that came again after its window is
+    /// in here twice until it is expired.
     order: VecDeque<Seen>,
     last_id: Option<Box<[u8]>>,
 }
@@ -37,7 +39,7 @@ impl Dedupe {
     }
 
     pub fn insert(&mut self, id: &[u8], seq: Seq, time: Nanos, segment: u64) {
-        if self.seen.insert(id.into(), seq).is_none() {
+        if self.seen.insert(id.into(), seq) != Some(seq) {
             self.order.push_back(Seen {
                 id: id.into(),
                 seq,
@@ -52,7 +54,8 @@ impl Dedupe {
         while let Some(newest) = self.order.back()
             && newest.seq > seq
         {
-            self.seen.remove(&newest.id);
+            let (id, seq) = (newest.id.clone(), newest.seq);
+            self.forget(&id, seq);
             self.order.pop_back();
         }
     }
@@ -62,9 +65,24 @@ impl Dedupe {
         while let Some(oldest) = self.order.front()
             && oldest.time < horizon
         {
-            self.seen.remove(&oldest.id);
+            let (id, seq) = (oldest.id.clone(), oldest.seq);
+            self.forget(&id, seq);
             self.order.pop_front();
         }
+    }
+
+    /// Forgets the id, unless a later message came with it.
+    fn forget(&mut self, id: &[u8], seq: Seq) {
+        if self.seen.get(id) == Some(&seq) {
+            self.seen.remove(id);
+        }
+    }
+
+    /// What was gathered from a log is not in the order of its times: ids outlive the segments of their messages.
+    pub fn sort(&mut self) {
+        self.order
+            .make_contiguous()
+            .sort_by_key(|seen| (seen.time, seen.seq));
     }
 
     /// The ids remembered only in the segments of `from`; from now on `new_home` remembers them.
@@ -82,6 +100,23 @@ impl Dedupe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As a log tells it: all of it, and old ids after those of newer messages.
+    #[test]
+    fn gathered_from_a_log() {
+        let mut dedupe = Dedupe::default();
+        dedupe.insert(b"a", 1, 100, 1);
+        dedupe.insert(b"b", 3, 300, 1);
+        dedupe.insert(b"a", 4, 400, 1);
+        dedupe.insert(b"c", 2, 200, 2);
+        dedupe.insert(b"c", 2, 200, 3);
+        dedupe.sort();
+        dedupe.expire(250);
+        assert_eq!((dedupe.find(b"a"), dedupe.find(b"b")), (Some(4), Some(3)));
+        assert_eq!(dedupe.find(b"c"), None);
+        dedupe.expire(500);
+        assert_eq!((dedupe.find(b"a"), dedupe.find(b"b")), (None, None));
+    }
 
     #[test]
     fn window_and_homes() {

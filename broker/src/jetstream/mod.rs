@@ -117,6 +117,7 @@ impl JetStream {
         sync: SyncPolicy,
         router: Router,
         server_name: &str,
+        account: &str,
         limits: AccountLimits,
     ) -> Result<JetStream, OpenError> {
         let lock = registry::claim(root)?;
@@ -127,6 +128,7 @@ impl JetStream {
                 router,
                 sync,
                 server_name: server_name.into(),
+                account: account.into(),
                 clock: Clock::start(),
                 internal: Arc::clone(&calls),
                 api_errors: Arc::default(),

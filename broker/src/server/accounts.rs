@@ -23,7 +23,7 @@ pub async fn open(config: &Config, server_name: &str) -> Result<Vec<Arc<Account>
         let jetstream = match (&config.store_dir, limits) {
             (Some(root), Some(limits)) => {
                 let directory = directory(root, &name);
-                Some(open_jetstream(directory, config, limits, router.clone(), server_name).await?)
+                Some(open_jetstream(directory, config, &name, limits, router.clone(), server_name).await?)
             }
             _ => None,
         };
@@ -80,14 +80,16 @@ fn as_file_name(name: &str) -> String {
 async fn open_jetstream(
     root: PathBuf,
     config: &Config,
+    account: &str,
     limits: AccountLimits,
     router: Router,
     server_name: &str,
 ) -> Result<JetStream, StartError> {
     let limits = within(limits, config.jetstream);
-    let (sync, server_name) = (config.sync, server_name.to_owned());
-    let opening =
-        tokio::task::spawn_blocking(move || JetStream::open(&root, sync, router, &server_name, limits));
+    let (sync, server_name, account) = (config.sync, server_name.to_owned(), account.to_owned());
+    let opening = tokio::task::spawn_blocking(move || {
+        JetStream::open(&root, sync, router, &server_name, &account, limits)
+    });
     match opening.await {
         Ok(Ok(jetstream)) => Ok(jetstream),
         Ok(Err(OpenError::Locked { path })) => Err(StartError::StoreLocked { path }),

@@ -219,7 +219,7 @@ const JETSTREAM: &[Directive<Draft>] = &[
     }),
     ("sync_interval", |draft, item| {
         draft.file.config.sync = match text(item).as_deref() {
-            Ok("always") => SyncPolicy::Always,
+            Ok(word @ ("always" | "os")) => word.parse().unwrap_or_default(),
             _ => SyncPolicy::Interval(positive(item)?),
         };
         Ok(())

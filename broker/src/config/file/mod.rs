@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Config;
+pub(super) use read::go_duration;
 use syntax::{Entry, Spot};
 
 /// What a file says: for the broker, and for the process around it.

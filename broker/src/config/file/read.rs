@@ -136,7 +136,7 @@ pub fn duration(item: &Item) -> Result<Duration, Problem> {
 }
 
 /// Go's notation: numbers with units, one after the other.
-fn go_duration(text: &str) -> Option<Duration> {
+pub fn go_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     if rest.is_empty() {

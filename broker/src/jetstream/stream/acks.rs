@@ -143,6 +143,7 @@ impl Stream {
         let event = event(About {
             stream: &self.config.name,
             consumer: &consumer.name,
+            account: &self.around.account,
             now: self.around.clock.now().wall,
         });
         self.tell(event);

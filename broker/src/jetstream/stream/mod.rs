@@ -107,6 +107,8 @@ pub struct Surroundings {
     pub router: Router,
     pub sync: SyncPolicy,
     pub server_name: Arc<str>,
+    /// Whose streams these are.
+    pub account: Arc<str>,
     pub clock: Clock,
     /// Takes what the server itself publishes, because another stream may store it.
     pub internal: Arc<Inbox<api::Call>>,

@@ -208,6 +208,7 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
         ids.insert(consumer.name.clone(), id);
         consumers.insert(id, consumer);
     }
+    gathered.dedupe.sort();
     gathered
         .dedupe
         .expire(now.wall.saturating_sub(meta.config.duplicate_window));

@@ -142,6 +142,7 @@ impl Lab {
                 router,
                 sync,
                 server_name: "torture".into(),
+                account: "T".into(),
                 clock: Clock::start(),
                 internal: Arc::new(Inbox::default()),
                 api_errors: Arc::default(),
