@@ -20,6 +20,7 @@ async fn check(program: &str) {
     suite::retention::check(server.address);
     suite::streams::check(server.address);
     suite::ttl::check(server.address);
+    suite::batches::check(server.address);
     suite::origins::check(server.address);
     assert!(server.terminate());
     suite::restart::check(program, store.path()).await;

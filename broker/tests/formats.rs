@@ -75,3 +75,9 @@ async fn format_1() {
 async fn format_2() {
     check("format-2").await;
 }
+
+/// Here 9 to 12 were published as a batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn format_3() {
+    check("format-3").await;
+}

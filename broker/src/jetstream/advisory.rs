@@ -37,6 +37,26 @@ pub enum Unpinned {
     TimedOut,
 }
 
+/// Why a batch came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abandoned {
+    Incomplete,
+    Large,
+    Unsupported,
+    TimedOut,
+}
+
+impl Abandoned {
+    fn word(self) -> &'static str {
+        match self {
+            Abandoned::Incomplete => "incomplete",
+            Abandoned::Large => "large",
+            Abandoned::Unsupported => "unsupported",
+            Abandoned::TimedOut => "timeout",
+        }
+    }
+}
+
 impl Change {
     fn words(self) -> (&'static str, &'static str) {
         match self {
@@ -64,6 +84,15 @@ pub fn on_stream(stream: &str, change: Change, now: Nanos) -> Event {
         "advisory.v1.stream_action",
         now,
         content,
+    )
+}
+
+pub fn on_abandoned(stream: &str, batch: &str, reason: Abandoned, now: Nanos) -> Event {
+    encode(
+        format!("$JS.EVENT.ADVISORY.STREAM.BATCH_ABANDONED.{stream}"),
+        "advisory.v1.stream_batch_abandoned",
+        now,
+        json!({"stream": stream, "batch": batch, "reason": reason.word()}),
     )
 }
 

@@ -1,6 +1,7 @@
 //! The API's errors: HTTP-like code, JetStream error code, and the text, as nats-server numbers them.
 
 mod consumers;
+mod messages;
 mod streams;
 
 use std::borrow::Cow;
@@ -8,6 +9,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 pub use consumers::*;
+pub use messages::*;
 pub use streams::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -96,7 +98,7 @@ pub const CONSUMER_EXISTS: ApiError = fixed(400, 10148, "consumer already exists
 pub const CONSUMER_DOES_NOT_EXIST: ApiError = fixed(400, 10149, "consumer does not exist");
 pub const ACK_WAIT_NOT_POSITIVE: ApiError = fixed(400, 10183, "consumer ack wait needs to be positive");
 pub const BACKOFF_NOT_POSITIVE: ApiError = fixed(400, 10184, "consumer backoff needs to be positive");
-pub const ROLLUP_NOT_PERMITTED: ApiError = fixed(500, 10111, "rollup not permitted");
+pub const API_LEVEL_REQUIRED: ApiError = fixed(412, 10185, "JetStream minimum api level required");
 
 fn worded(code: u16, err_code: u16, description: impl Into<String>) -> ApiError {
     ApiError {
@@ -108,6 +110,11 @@ fn worded(code: u16, err_code: u16, description: impl Into<String>) -> ApiError 
 
 pub fn invalid_json(reason: impl std::fmt::Display) -> ApiError {
     worded(400, 10025, format!("invalid JSON: {reason}"))
+}
+
+/// The message may not replace others, for what the text says.
+pub fn roll_up(reason: impl Into<String>) -> ApiError {
+    worded(500, 10111, reason)
 }
 
 /// The stream's configuration is refused, for what the text says.

@@ -132,6 +132,7 @@ impl JetStream {
                 clock: Clock::start(),
                 internal: Arc::clone(&calls),
                 api_errors: Arc::default(),
+                open_batches: Arc::default(),
             },
             registry: RwLock::default(),
             generation: AtomicU64::new(0),

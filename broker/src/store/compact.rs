@@ -12,7 +12,7 @@ use super::log::{Log, Position, Sealed};
 use super::scan::{Found, Scan};
 use super::segment::{self, FILE_HEADER_LEN};
 use super::summary::{self, Builder};
-use super::{Record, Seq, StoreError, StreamStore};
+use super::{Record, Seq, StoreError, StoredMessage, StreamStore};
 
 /// A rewritten segment before it is in place.
 struct Rewritten {
@@ -112,7 +112,7 @@ impl StreamStore {
                         kind,
                         body,
                     } => match Record::decode(kind, body) {
-                        Some(record @ Record::Message(message)) => {
+                        Some(Record::Message(message)) => {
                             oldest.get_or_insert(message.seq);
                             let entry = self.index.get(message.seq);
                             let is_here = entry.is_some_and(|entry| {
@@ -120,7 +120,12 @@ impl StreamStore {
                                 (at.segment, at.offset) == (number, offset as u64)
                             });
                             if is_here {
-                                let position = rewritten.push(&record, lsn, *run.end());
+                                // What is here of a batch counts; the rest may be dead.
+                                let alone = StoredMessage {
+                                    part: None,
+                                    ..message
+                                };
+                                let position = rewritten.push(&Record::Message(alone), lsn, *run.end());
                                 rewritten.moved.insert(message.seq, position);
                             }
                         }

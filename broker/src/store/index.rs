@@ -10,7 +10,6 @@ use super::accounting::Accounting;
 pub use super::entry::Entry;
 use super::frame;
 use super::log::Position;
-use super::record::MESSAGE_OVERHEAD;
 use super::{Nanos, Seq, StoredMessage};
 use crate::subject::Filter;
 
@@ -88,7 +87,7 @@ impl Index {
     )]
     pub fn insert(&mut self, message: &StoredMessage<'_>, position: Position) {
         // Not from the payload, which is not there when this comes out of a summary.
-        let envelope = frame::HEADER_LEN + MESSAGE_OVERHEAD + message.subject.len() + message.headers.len();
+        let envelope = frame::HEADER_LEN + message.envelope_len();
         let accounted = self.accounting.bytes(
             message.subject.len(),
             message.headers.len(),
@@ -293,6 +292,8 @@ impl Index {
             entry.segment = *run.end() as u32;
             if let Some(position) = moved.get(&entry.seq).filter(|_| entry.is_live()) {
                 entry.offset = position.offset as u32;
+                // Of a batch's message it is less than it was.
+                entry.len = position.len as u32;
                 live += u64::from(entry.len);
             }
         }

@@ -257,7 +257,7 @@ impl Log {
         Ok(())
     }
 
-    /// Brings the log back to the last point that its owner was told of, and starts a new segment there.
+    /// Brings the log back to the last point that its owner was told of. A new segment has to be started there.
     ///
     /// What was written since is cut off. What was written before but not synced is written once more: after a failed
     /// sync the system takes those pages for clean, and another sync alone would promise what it does not do.
@@ -273,7 +273,8 @@ impl Log {
         }
         self.is_dirty = false;
         self.poison = None;
-        self.roll()
+        self.synced = self.written;
+        Ok(())
     }
 
     fn rewrite_uncertain(&self) -> std::io::Result<()> {

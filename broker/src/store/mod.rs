@@ -7,6 +7,8 @@
 //! No tokio here: one thread owns a store and may block on the disk.
 
 pub mod accounting;
+mod append;
+mod batches;
 mod compact;
 pub mod directory;
 mod entry;
@@ -30,7 +32,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use record::{Delivery, Record, StoredMessage};
+pub use record::{Delivery, Part, Record, StoredMessage};
 pub use scan::Damage;
 pub use stream_store::{Loaded, Recovery, StreamStore};
 

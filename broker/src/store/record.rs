@@ -12,6 +12,8 @@
 //! 9 StreamState    first_seq u64, last_seq u64                  at the head of each segment
 //! 10 MessageIds    (seq u64, time i64, len u16, id) …           dedupe ids whose message's segment is gone
 //! 11 Origins        JSON                                       how far each source was copied
+//! 12 Message        at u16, of u16, then as 1                  the at-th, from 0, of a batch that counts as a whole
+//! 13 WholeBatches   first_seq u64 …                            batches of this segment that are on disk as wholes
 //! ```
 
 use bytes::Buf;
@@ -23,6 +25,8 @@ pub type ConsumerId = u32;
 
 /// Everything of a Message body that is not subject, headers or payload.
 pub const MESSAGE_OVERHEAD: usize = 8 + 8 + 2 + 4;
+/// What a message of a batch has besides.
+pub const PART_LEN: usize = 2 + 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record<'a> {
@@ -58,6 +62,15 @@ pub enum Record<'a> {
     Origins {
         json: &'a [u8],
     },
+    /// By the sequence of the first message of each.
+    WholeBatches(Vec<Seq>),
+}
+
+/// A message's place in the batch that it was published with; `of` messages with sequences in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub at: u16,
+    pub of: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +80,8 @@ pub struct StoredMessage<'a> {
     pub subject: &'a [u8],
     pub headers: &'a [u8],
     pub payload: &'a [u8],
+    /// Without it the message counts alone.
+    pub part: Option<Part>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,15 +101,28 @@ pub struct MessageId<'a> {
 }
 
 impl StoredMessage<'_> {
+    /// The body without the payload.
+    pub fn envelope_len(&self) -> usize {
+        let part = self.part.map_or(0, |_| PART_LEN);
+        part + MESSAGE_OVERHEAD + self.subject.len() + self.headers.len()
+    }
+
     pub fn body_len(&self) -> usize {
-        MESSAGE_OVERHEAD + self.subject.len() + self.headers.len() + self.payload.len()
+        self.envelope_len() + self.payload.len()
+    }
+
+    /// Which batch it belongs to: the sequence of that batch's first message, and how many there are.
+    pub fn batch(&self) -> Option<(Seq, u16)> {
+        let part = self.part?;
+        Some((self.seq.checked_sub(part.at.into())?, part.of))
     }
 }
 
 impl Record<'_> {
     pub fn kind(&self) -> u8 {
         match self {
-            Record::Message(_) => 1,
+            Record::Message(StoredMessage { part: None, .. }) => 1,
+            Record::Message(_) => 12,
             Record::Removed(_) => 2,
             Record::Trimmed { .. } => 3,
             Record::Delivered { .. } => 4,
@@ -105,13 +133,14 @@ impl Record<'_> {
             Record::StreamState { .. } => 9,
             Record::MessageIds(_) => 10,
             Record::Origins { .. } => 11,
+            Record::WholeBatches(_) => 13,
         }
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Record::Message(message) => encode_message(message, out),
-            Record::Removed(seqs) => put_seqs(out, seqs),
+            Record::Removed(seqs) | Record::WholeBatches(seqs) => put_seqs(out, seqs),
             Record::Trimmed { first_seq } => out.extend_from_slice(&first_seq.to_le_bytes()),
             Record::Delivered { consumer, deliveries } => {
                 out.extend_from_slice(&consumer.to_le_bytes());
@@ -147,7 +176,7 @@ impl Record<'_> {
     /// `None` when the body does not follow the layout of its kind.
     pub fn decode(kind: u8, mut body: &[u8]) -> Option<Record<'_>> {
         Some(match kind {
-            1 => Record::Message(decode_message(body)?),
+            1 => Record::Message(decode_message(body, None)?),
             2 => Record::Removed(get_seqs(body)?),
             3 => Record::Trimmed {
                 first_seq: body.try_get_u64_le().ok()?,
@@ -183,6 +212,13 @@ impl Record<'_> {
             }
             10 => Record::MessageIds(get_message_ids(body)?),
             11 => Record::Origins { json: body },
+            12 => {
+                let at = body.try_get_u16_le().ok()?;
+                let of = body.try_get_u16_le().ok()?;
+                let part = Part { at, of };
+                Record::Message(decode_message(body, Some(part)).filter(|_| at < of)?)
+            }
+            13 => Record::WholeBatches(get_seqs(body)?),
             _ => return None,
         })
     }
@@ -190,6 +226,10 @@ impl Record<'_> {
 
 fn encode_message(message: &StoredMessage<'_>, out: &mut Vec<u8>) {
     out.reserve(message.body_len());
+    if let Some(part) = message.part {
+        out.extend_from_slice(&part.at.to_le_bytes());
+        out.extend_from_slice(&part.of.to_le_bytes());
+    }
     out.extend_from_slice(&message.seq.to_le_bytes());
     out.extend_from_slice(&message.time.to_le_bytes());
     put_short_len(out, message.subject.len());
@@ -203,7 +243,7 @@ fn encode_message(message: &StoredMessage<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(message.payload);
 }
 
-fn decode_message(mut body: &[u8]) -> Option<StoredMessage<'_>> {
+fn decode_message(mut body: &[u8], part: Option<Part>) -> Option<StoredMessage<'_>> {
     let seq = body.try_get_u64_le().ok()?;
     let time = body.try_get_i64_le().ok()?;
     let subject_len = usize::from(body.try_get_u16_le().ok()?);
@@ -216,6 +256,7 @@ fn decode_message(mut body: &[u8]) -> Option<StoredMessage<'_>> {
         subject,
         headers,
         payload,
+        part,
     })
 }
 
@@ -286,8 +327,14 @@ mod tests {
             subject: b"a.b",
             headers: b"NATS/1.0\r\n\r\n",
             payload: b"hello",
+            part: None,
         };
         check(Record::Message(message));
+        let part = Some(Part { at: 2, of: 3 });
+        let member = StoredMessage { part, ..message };
+        assert_eq!(member.batch(), Some((5, 3)));
+        check(Record::Message(member));
+        check(Record::WholeBatches(vec![5, 8]));
         check(Record::Removed(vec![1, u64::MAX]));
         check(Record::Trimmed { first_seq: 9 });
         let delivery = Delivery {
@@ -334,7 +381,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_panics(kind in 0u8..12, body in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn no_body_panics(kind in 0u8..15, body in proptest::collection::vec(any::<u8>(), 0..100)) {
             let _ = Record::decode(kind, &body);
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! A sealed segment with a summary is not read; damage in it is left to the scrub and to whoever reads the message.
 
+use super::batches::Batches;
 use super::folder::{self, Folder};
 use super::frame::Lsn;
 use super::log::{Position, Resume, Sealed};
@@ -20,6 +21,10 @@ pub struct Replayed {
     pub resume: Resume,
     /// Bytes at the very end that are damaged, not torn: they may have held acknowledged records.
     pub unreadable_tail: Option<u64>,
+    /// The last sequence that a batch which does not count had for itself; 0 without one.
+    pub dropped_to: Seq,
+    /// Batches of the newest segment that count, which that does not say yet.
+    pub unsaid_batches: Vec<Seq>,
     pub recovery: Recovery,
 }
 
@@ -33,6 +38,8 @@ struct Replay<'v> {
     /// Damage since the last message: the next one tells which sequences it took.
     open_damage: Option<usize>,
     unreadable_tail: Option<u64>,
+    dropped_to: Seq,
+    unsaid_batches: Vec<Seq>,
     /// The segment before was compacted: records may be missing after it.
     may_skip: bool,
     summary: Builder,
@@ -56,6 +63,8 @@ pub fn replay(folder: &dyn Folder, visit: Visit<'_>) -> Result<Replayed, StoreEr
         recovery: Recovery::default(),
         open_damage: None,
         unreadable_tail: None,
+        dropped_to: 0,
+        unsaid_batches: Vec::new(),
         may_skip: false,
         summary: Builder::default(),
         saw_state: false,
@@ -84,6 +93,8 @@ pub fn replay(folder: &dyn Folder, visit: Visit<'_>) -> Result<Replayed, StoreEr
     Ok(Replayed {
         resume,
         unreadable_tail: replay.unreadable_tail,
+        dropped_to: replay.dropped_to,
+        unsaid_batches: replay.unsaid_batches,
         recovery: replay.recovery,
     })
 }
@@ -224,6 +235,8 @@ impl Replay<'_> {
 
     fn read_records(&mut self, part: &Part, bytes: &[u8], is_newest: bool) -> u64 {
         self.unreadable_tail = None;
+        self.unsaid_batches.clear();
+        let mut batches = None;
         for found in Scan::new(bytes, segment::frames_start(bytes), self.next_lsn) {
             match found {
                 Found::Record {
@@ -239,6 +252,15 @@ impl Replay<'_> {
                     };
                     self.on_frame(position, lsn);
                     let record = Record::decode(kind, body);
+                    if let Some(Record::Message(message)) = &record
+                        && let Some((first, of)) = message.batch()
+                    {
+                        let batches = batches.get_or_insert_with(|| Batches::scan(bytes, offset, lsn));
+                        if !batches.counts(first) {
+                            self.on_dropped(first, of);
+                            continue;
+                        }
+                    }
                     if let Some(record) = &record {
                         self.summary.push(record, position);
                     }
@@ -262,7 +284,15 @@ impl Replay<'_> {
                 }
             }
         }
+        self.unsaid_batches = batches.map(|batches| batches.unsaid()).unwrap_or_default();
         bytes.len() as u64
+    }
+
+    /// A message of a batch that was not written as a whole: nobody was ever told of it, nor of what is missing of it.
+    fn on_dropped(&mut self, first: Seq, of: u16) {
+        self.on_sequence(first, first.saturating_sub(1));
+        self.last_seq = self.last_seq.max(first + Seq::from(of) - 1);
+        self.dropped_to = self.dropped_to.max(self.last_seq);
     }
 
     fn on_frame(&mut self, position: Position, lsn: Lsn) {

@@ -16,7 +16,8 @@ use super::folder::{self, Folder, StoredFile};
 use super::frame::{self, Lsn};
 
 const MAGIC: [u8; 8] = *b"PRBROKER";
-pub const FORMAT: u32 = 2;
+/// Since 3 there are batches that count as wholes.
+pub const FORMAT: u32 = 3;
 pub const FILE_HEADER_LEN: usize = 40;
 const FORMAT_1_HEADER_LEN: usize = 32;
 
@@ -77,7 +78,7 @@ pub fn decode_header(bytes: &[u8]) -> FileHeader {
     };
     match format {
         _ if word(12) != header_crc(header) => FileHeader::Damaged,
-        1 | FORMAT => FileHeader::Sound(Head {
+        1..=FORMAT => FileHeader::Sound(Head {
             number: long(16),
             first_lsn: long(24),
             generation: if format == 1 { 0 } else { long(32) },

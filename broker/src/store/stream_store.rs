@@ -11,7 +11,7 @@ use super::index::Index;
 use super::log::{Log, Position};
 use super::record::MESSAGE_OVERHEAD;
 use super::scrub::Scrub;
-use super::{Damage, Nanos, Record, Seq, StoreError, StoredMessage, replay};
+use super::{Damage, Nanos, Record, Seq, StoreError, replay};
 
 /// A segment is the unit in which space comes back; small enough for that, large enough to be few.
 #[cfg(not(test))]
@@ -47,6 +47,8 @@ pub struct StreamStore {
     damage: Vec<Damage>,
     /// Taken out one by one since the last commit: said again if that fails.
     uncertain_removals: Vec<Seq>,
+    /// Batches that are written and not synced yet, by the sequence of the first message of each.
+    pub(super) open_batches: Vec<Seq>,
     /// Does the active segment open with the whole state? Until it does, nothing older may go.
     has_head: bool,
     pub(super) scrub: Scrub,
@@ -72,9 +74,11 @@ impl StreamStore {
             index,
             damage: replayed.recovery.damage,
             uncertain_removals: Vec::new(),
+            open_batches: replayed.unsaid_batches,
             has_head,
             scrub: Scrub::default(),
         };
+        store.index.skip_to(replayed.dropped_to);
         if let Some(unreadable) = replayed.unreadable_tail {
             store.burn_sequences(unreadable)?;
         }
@@ -123,48 +127,6 @@ impl StreamStore {
         self.log.is_dirty()
     }
 
-    /// Appends a message; durable after the next [`StreamStore::sync`].
-    pub fn append_message(
-        &mut self,
-        time: Nanos,
-        subject: &[u8],
-        headers: &[u8],
-        payload: &[u8],
-    ) -> Result<Seq, StoreError> {
-        // Times never go back within a stream, so that messages can be found by time.
-        let time = time.max(self.index.last_time());
-        let seq = self.index.last_seq() + 1;
-        self.append_copy(seq, time, subject, headers, payload)
-    }
-
-    /// Appends a message with the sequence and time that it has elsewhere; both may only grow.
-    pub fn append_copy(
-        &mut self,
-        seq: Seq,
-        time: Nanos,
-        subject: &[u8],
-        headers: &[u8],
-        payload: &[u8],
-    ) -> Result<Seq, StoreError> {
-        let message = StoredMessage {
-            seq,
-            time,
-            subject,
-            headers,
-            payload,
-        };
-        let position = self.log.append(&Record::Message(message))?;
-        self.index.insert(&message, position);
-        Ok(seq)
-    }
-
-    /// Gives the next sequence away for a message that is not kept; durable after the next [`StreamStore::sync`].
-    pub fn skip_message(&mut self) -> Result<Seq, StoreError> {
-        self.index.skip_to(self.index.last_seq() + 1);
-        self.log.append(&self.state_record())?;
-        Ok(self.index.last_seq())
-    }
-
     /// Appends what is not about messages.
     pub fn append(&mut self, record: &Record<'_>) -> Result<(), StoreError> {
         self.log.append(record).map(|_| ())
@@ -211,8 +173,9 @@ impl StreamStore {
             return Ok(None);
         };
         let frame = Bytes::from(self.log.read(position)?);
-        let body = frame::decode_header(&frame).and_then(|header| header.body(&frame));
-        match body.and_then(|body| Record::decode(1, body)) {
+        let header = frame::decode_header(&frame).filter(|header| header.frame_len() == frame.len());
+        let record = header.and_then(|header| Record::decode(header.kind, header.body(&frame)?));
+        match record {
             Some(Record::Message(message)) if message.seq == seq => Ok(Some(Loaded {
                 seq,
                 time: message.time,
@@ -266,7 +229,7 @@ impl StreamStore {
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.log.sync()?;
         self.uncertain_removals.clear();
-        Ok(())
+        self.say_batches()
     }
 
     /// Has the active segment reached its size, or does it lack what it should have opened with?
@@ -276,6 +239,8 @@ impl StreamStore {
 
     /// Starts a new segment that opens with the whole state besides messages, so that older ones can go.
     pub fn roll(&mut self, state: &[Record<'_>]) -> Result<(), StoreError> {
+        // What is to be said of this segment's batches is said in it.
+        self.sync()?;
         self.log.roll()?;
         self.write_head(state)
     }
@@ -294,6 +259,7 @@ impl StreamStore {
 
     /// Forgets the messages after `visible`, which were never acknowledged nor shown, after a failed write.
     pub fn roll_back(&mut self, visible: Seq, mut removed: impl FnMut(Seq, &[u8])) {
+        self.open_batches.retain(|&first| first <= visible);
         while let Some(seq) = self.index.next(visible + 1).map(|entry| entry.seq) {
             if let Some(subject) = self.index.remove(seq) {
                 removed(seq, &subject);
@@ -315,6 +281,8 @@ impl StreamStore {
     /// segment opens with `state`.
     pub fn heal(&mut self, state: &[Record<'_>]) -> Result<(), StoreError> {
         self.log.heal()?;
+        self.say_batches()?;
+        self.log.roll()?;
         self.has_head = false;
         let again = std::mem::take(&mut self.uncertain_removals);
         let outcome = self.note_gone(&again).and_then(|()| self.write_head(state));
@@ -361,7 +329,7 @@ impl StreamStore {
         self.log.poison_with(reason);
     }
 
-    fn state_record(&self) -> Record<'static> {
+    pub(super) fn state_record(&self) -> Record<'static> {
         Record::StreamState {
             first_seq: self.index.first_seq(),
             last_seq: self.index.last_seq(),

@@ -173,6 +173,7 @@ mod tests {
             subject: b"a.b",
             headers: b"NATS/1.0\r\n\r\n",
             payload: b"not kept",
+            part: None,
         };
         builder.push(&Record::Message(message), position(40));
         builder.push(&Record::Removed(vec![1, 2]), position(110));

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the suite")]
 
 pub(crate) mod api;
+pub(crate) mod batches;
 pub(crate) mod consumers;
 pub(crate) mod core;
 pub(crate) mod direct;

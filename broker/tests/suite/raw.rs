@@ -165,6 +165,15 @@ impl Raw {
         serde_json::from_str(&answer.payload).unwrap()
     }
 
+    /// As [`Raw::store`], for an answer that may be empty.
+    #[track_caller]
+    pub(crate) fn store_part(&mut self, subject: &str, headers: &[&str], body: &str) -> Option<Value> {
+        self.publish(subject, "_INBOX.part", headers, body);
+        let answer = self.message();
+        assert_eq!(answer.subject, "_INBOX.part");
+        (!answer.payload.is_empty()).then(|| serde_json::from_str(&answer.payload).unwrap())
+    }
+
     /// The next message, whatever it is.
     #[track_caller]
     pub(crate) fn message(&mut self) -> Received {

@@ -71,6 +71,9 @@ impl Stream {
         meta.write(&*self.folder)
             .map_err(|error| api_error::stream_config(error.to_string()))?;
         self.handle.set_allows_direct(config.allow_direct);
+        if !config.allow_atomic {
+            self.batches.clear();
+        }
         self.transforms = Transforms::of(&config);
         self.config = config;
         self.reset_origins();

@@ -58,6 +58,8 @@ pub(super) struct Stored {
     pub is_duplicate: bool,
     /// The counter's total.
     pub value: Option<String>,
+    /// Id and size of the batch that this was the commit of.
+    pub batch: Option<(String, usize)>,
 }
 
 impl Stored {
@@ -66,6 +68,7 @@ impl Stored {
             seq,
             is_duplicate: false,
             value: None,
+            batch: None,
         }
     }
 }
@@ -192,8 +195,13 @@ impl Stream {
             ""
         };
         let value = stored.value.as_ref().map(|value| format!(",\"val\":\"{value}\""));
-        let (name, seq, value) = (&self.quoted_name, stored.seq, value.unwrap_or_default());
-        format!("{{\"stream\":{name},\"seq\":{seq}{duplicate}{value}}}").into_bytes()
+        let batch = stored.batch.as_ref().map(|(id, count)| {
+            let id = serde_json::Value::from(id.as_str());
+            format!(",\"batch\":{id},\"count\":{count}")
+        });
+        let (value, batch) = (value.unwrap_or_default(), batch.unwrap_or_default());
+        let (name, seq) = (&self.quoted_name, stored.seq);
+        format!("{{\"stream\":{name},\"seq\":{seq}{duplicate}{value}{batch}}}").into_bytes()
     }
 
     fn pub_error(&self, error: &ApiError) -> Vec<u8> {

@@ -43,10 +43,20 @@ impl Stream {
         amount.map(Some).ok_or(api_error::COUNTER_INCREMENT_INVALID)
     }
 
-    /// The subject's total with `added` to it, and the payload that says so.
-    pub(super) fn counted(&mut self, subject: &Bytes, added: &Amount) -> Result<(String, Vec<u8>), ApiError> {
-        let last = self.store.index().last_of_subject(subject);
+    /// The subject's total with `added` to it, and the payload that says so. `before` is what is not stored yet.
+    pub(super) fn counted(
+        &mut self,
+        subject: &Bytes,
+        before: Option<Amount>,
+        added: &Amount,
+    ) -> Result<(Amount, Vec<u8>), ApiError> {
+        let last = self
+            .store
+            .index()
+            .last_of_subject(subject)
+            .filter(|_| before.is_none());
         let before = match last.map(|seq| self.store.load(seq)) {
+            None if before.is_some() => before.unwrap_or_default(),
             None => Amount::default(),
             Some(Ok(Some(message))) => {
                 let total: Result<Total, _> = serde_json::from_slice(&message.body[message.header_len..]);
@@ -56,8 +66,11 @@ impl Stream {
             // It can not be read: to go on from nothing would lose the count.
             Some(_) => return Err(api_error::COUNTER_BROKEN),
         };
-        let val = before.plus(added).to_string();
-        let payload = serde_json::to_vec(&Total { val: val.clone() }).unwrap_or_default();
-        Ok((val, payload))
+        let total = before.plus(added);
+        let payload = serde_json::to_vec(&Total {
+            val: total.to_string(),
+        })
+        .unwrap_or_default();
+        Ok((total, payload))
     }
 }

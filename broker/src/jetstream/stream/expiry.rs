@@ -135,6 +135,7 @@ impl Stream {
         let stamp = Stamp {
             time: now.wall,
             seq: None,
+            part: None,
         };
         // The roll-up is for those who follow the stream; here it would only do what is done next anyway.
         if let Err(error) = self.keep(subject, &block, &[], stamp) {

@@ -17,8 +17,10 @@ impl Stream {
         if self.store.poison().is_some() {
             return;
         }
+        let unwanted = std::mem::take(&mut self.unwanted);
         let outcome = self
-            .roll_up()
+            .remove(&unwanted)
+            .and_then(|_| self.roll_up())
             .and_then(|()| self.enforce_per_subject())
             .and_then(|()| self.enforce_totals());
         if let Err(error) = outcome {

@@ -5,10 +5,12 @@
 
 mod acks;
 mod administer;
+mod batch;
 mod changes;
 mod commit;
 mod consumers;
 mod counter;
+mod demands;
 mod direct;
 mod expiry;
 mod followers;
@@ -24,7 +26,7 @@ mod upkeep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::SyncSender;
 
 use bytes::Bytes;
@@ -44,6 +46,7 @@ use crate::store::folder::Folder;
 use crate::store::record::ConsumerId;
 use crate::store::{Loaded, Nanos, Record, Seq, StreamStore};
 use crate::subject::Filter;
+use batch::Batches;
 use changes::Transforms;
 use commit::{Reply, Republished};
 use expiry::Expiry;
@@ -114,6 +117,8 @@ pub struct Surroundings {
     pub internal: Arc<Inbox<api::Call>>,
     /// Requests that were refused, since the start.
     pub api_errors: Arc<AtomicU64>,
+    /// Atomic batches that are not committed yet, of all streams.
+    pub open_batches: Arc<AtomicUsize>,
 }
 
 pub struct Stream {
@@ -146,10 +151,15 @@ pub struct Stream {
     touched: HashSet<Bytes>,
     /// Messages of this turn that replace what came before them, on their subject or at all.
     roll_ups: Vec<(Seq, Option<Bytes>)>,
+    /// Messages of batches of this turn that nobody will ever want.
+    unwanted: Vec<Seq>,
+    batches: Batches,
     upkeep: Upkeep,
-    /// A mistake that the torture harness makes on purpose.
+    /// Mistakes that the torture harness makes on purpose.
     #[cfg(test)]
     acks_are_late: bool,
+    #[cfg(test)]
+    parts_count_alone: bool,
     wakes: Wakes,
     is_deleted: bool,
 }
@@ -329,6 +339,7 @@ impl Stream {
         for id in abandoned {
             self.drop_consumer(id, now);
         }
+        self.give_up_batches(now);
         self.tell_about_pins();
     }
 
@@ -340,6 +351,7 @@ impl Stream {
             self.sync_by,
             self.next_expires_at(),
             self.asks_at(),
+            self.batches.wake_at(),
             upkeep,
         ]
         .into_iter()

@@ -242,6 +242,7 @@ impl Stream {
         let subject = origin.rename(&message.subject);
         if self.config.mirror.is_some() {
             let stamp = Stamp {
+                part: None,
                 time: message.time,
                 seq: Some(message.seq),
             };

@@ -1,31 +1,44 @@
 //! A message comes in: what its headers demand, whether there is room, and storing it.
 
+use std::collections::{HashMap, HashSet};
+
 use bytes::Bytes;
 
 use super::Stream;
 use super::commit::{Reply, Republished, Stored};
-use super::expiry::{TTL, Ttl};
-use super::origins::SOURCE;
+use super::expiry::Ttl;
 use crate::jetstream::amount::Amount;
 use crate::jetstream::api_error::{self, ApiError};
 use crate::jetstream::clock::Now;
 use crate::jetstream::config::Discard;
 use crate::jetstream::json;
 use crate::protocol::headers;
-use crate::store::{Nanos, Seq, frame, record};
-
-/// Ids are stored with a two-byte length, and nobody needs longer ones.
-const MESSAGE_ID_MAX: usize = 4096;
-/// Subjects are stored with a two-byte length; a control line is far shorter by default.
-const SUBJECT_MAX: usize = u16::MAX as usize;
-/// What one record of the log can hold besides the subject.
-const BODY_MAX: usize = frame::BODY_MAX - record::MESSAGE_OVERHEAD - SUBJECT_MAX;
+use crate::store::{Nanos, Part, Seq};
 
 /// What a message is stored as; without a sequence it gets the next one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stamp {
     pub time: Nanos,
     pub seq: Option<Seq>,
+    pub part: Option<Part>,
+}
+
+/// A message that was published.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub subject: Bytes,
+    pub headers: Bytes,
+    pub payload: Bytes,
+}
+
+/// What comes before a message in its batch, and is not stored yet.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    pub messages: u64,
+    pub bytes: u64,
+    pub of_subject: HashMap<Bytes, u64>,
+    pub ids: HashSet<Bytes>,
+    pub totals: HashMap<Bytes, Amount>,
 }
 
 /// What becomes of a message that is not refused.
@@ -45,19 +58,32 @@ impl Stream {
         now: Now,
     ) {
         let (headers, payload) = body.split_at(header_len);
+        if let Some(id) = headers::value(headers, b"Nats-Batch-Id").filter(|id| !id.is_empty()) {
+            let message = Incoming {
+                subject: subject.clone(),
+                headers: body.slice(..header_len),
+                payload: body.slice(header_len..),
+            };
+            return self.publish_part(id, &message, reply, now);
+        }
         let prolonged = self.prolonged(headers);
         let headers = prolonged.as_deref().unwrap_or(headers);
         let transformed = self.transforms.stored.as_ref().and_then(|to| to.apply(subject));
         let subject = &transformed.map_or_else(|| subject.clone(), Bytes::from);
+        let stamp = Stamp {
+            time: now.wall,
+            seq: None,
+            part: None,
+        };
         let outcome = self
             .check(subject, headers, payload, now)
             .and_then(|verdict| match verdict {
-                Verdict::Store(None) => self.store(subject, headers, payload, now).map(Stored::new),
+                Verdict::Store(None) => self.store(subject, headers, payload, stamp).map(Stored::new),
                 Verdict::Store(Some(added)) => {
-                    let (value, total) = self.counted(subject, &added)?;
-                    let stored = self.store(subject, headers, &total, now).map(Stored::new)?;
+                    let (total, payload) = self.counted(subject, None, &added)?;
+                    let stored = self.store(subject, headers, &payload, stamp).map(Stored::new)?;
                     Ok(Stored {
-                        value: Some(value),
+                        value: Some(total.to_string()),
                         ..stored
                     })
                 }
@@ -84,14 +110,7 @@ impl Stream {
         payload: &[u8],
         now: Now,
     ) -> Result<Verdict, ApiError> {
-        if self.config.sealed {
-            return Err(api_error::SEALED);
-        }
-        let size = headers.len() + payload.len();
-        let is_too_large = usize::try_from(self.config.max_msg_size).is_ok_and(|max| size > max);
-        if is_too_large || subject.len() > SUBJECT_MAX || size > BODY_MAX {
-            return Err(api_error::MESSAGE_TOO_LARGE);
-        }
+        self.check_size(subject, headers.len() + payload.len())?;
         let added = self.increment(headers, payload)?;
         if !headers.is_empty()
             && let Some(seq) = self.check_headers(subject, headers, now)?
@@ -99,7 +118,7 @@ impl Stream {
             return Ok(Verdict::Duplicate(seq));
         }
         if self.config.discard == Discard::New {
-            self.check_room(subject, headers.len(), payload.len())?;
+            self.check_room(subject, headers.len(), payload.len(), &Ahead::default())?;
         }
         Ok(Verdict::Store(added))
     }
@@ -117,114 +136,24 @@ impl Stream {
             return Ok(());
         }
         if self.config.discard == Discard::New {
-            self.check_room(subject, block.len(), payload.len())?;
+            self.check_room(subject, block.len(), payload.len(), &Ahead::default())?;
         }
-        self.store(subject, block, payload, now).map(|_| ())
-    }
-
-    /// The first message with the same id, if this is a duplicate.
-    fn check_headers(&mut self, subject: &[u8], block: &[u8], now: Now) -> Result<Option<Seq>, ApiError> {
-        refuse_unsupported(block)?;
-        if headers::value(block, b"Nats-Expected-Stream")
-            .is_some_and(|name| name != self.config.name.as_bytes())
-        {
-            return Err(api_error::EXPECTED_STREAM);
-        }
-        if let Some(id) = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty()) {
-            if id.len() > MESSAGE_ID_MAX {
-                return Err(api_error::store_failed(
-                    "message id is too long, maximum allowed is 4096",
-                ));
-            }
-            self.dedupe
-                .expire(now.wall.saturating_sub(self.config.duplicate_window));
-            if self.config.duplicate_window > 0
-                && let Some(seq) = self.dedupe.find(id)
-            {
-                return Ok(Some(seq));
-            }
-        }
-        if !self.config.sources.is_empty() && headers::value(block, SOURCE).is_some() {
-            return Err(api_error::SOURCE_HEADER);
-        }
-        self.check_expectations(subject, block)?;
-        if let Some(text) = headers::value(block, TTL).filter(|text| !text.is_empty()) {
-            Ttl::parse(text).ok_or(api_error::TTL_INVALID)?;
-            if !self.config.allow_msg_ttl {
-                return Err(api_error::TTL_DISABLED);
-            }
-        }
-        let rollup = headers::value(block, b"Nats-Rollup");
-        if rollup.is_some() && (!self.config.allow_rollup_hdrs || self.config.deny_purge) {
-            return Err(api_error::ROLLUP_NOT_PERMITTED);
-        }
-        if rollup.is_some_and(|scope| scope != b"sub" && scope != b"all") {
-            return Err(ApiError {
-                description: format!(
-                    "rollup value invalid: {:?}",
-                    String::from_utf8_lossy(rollup.unwrap_or_default())
-                )
-                .into(),
-                ..api_error::ROLLUP_NOT_PERMITTED
-            });
-        }
-        Ok(None)
-    }
-
-    fn check_expectations(&self, subject: &[u8], block: &[u8]) -> Result<(), ApiError> {
-        let index = self.store.index();
-        // What is expected and is no number is nowhere.
-        let number = |name: &[u8]| -> Option<Option<u64>> {
-            let text = headers::value(block, name).filter(|text| !text.is_empty())?;
-            Some(std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()))
-        };
-        let of_subject = headers::value(block, b"Nats-Expected-Last-Subject-Sequence-Subject");
-        if let Some(expected) = number(b"Nats-Expected-Last-Subject-Sequence") {
-            let last = index.last_of_subject(of_subject.unwrap_or(subject)).unwrap_or(0);
-            if expected != Some(last) {
-                return Err(api_error::wrong_last_sequence(last));
-            }
-        } else if of_subject.is_some() {
-            return Err(api_error::EXPECTED_SEQUENCE_MISSING);
-        }
-        if let Some(expected) = number(b"Nats-Expected-Last-Sequence")
-            && expected != Some(index.last_seq())
-        {
-            return Err(api_error::wrong_last_sequence(index.last_seq()));
-        }
-        if let Some(expected) = headers::value(block, b"Nats-Expected-Last-Msg-Id") {
-            let last = self.dedupe.last_id().unwrap_or_default();
-            if last != expected {
-                return Err(api_error::wrong_last_id(last));
-            }
-        }
-        Ok(())
-    }
-
-    /// With "discard new" a full stream refuses.
-    fn check_room(&self, subject: &[u8], headers_len: usize, payload_len: usize) -> Result<(), ApiError> {
-        let index = self.store.index();
-        let over = |limit: i64, value: u64| u64::try_from(limit).is_ok_and(|limit| value > limit);
-        if over(self.config.max_msgs, index.messages() + 1) {
-            return Err(api_error::store_failed("maximum messages exceeded"));
-        }
-        let bytes = index.accounting().bytes(subject.len(), headers_len, payload_len);
-        if over(self.config.max_bytes, index.bytes() + bytes) {
-            return Err(api_error::store_failed("maximum bytes exceeded"));
-        }
-        let of_subject = index.seqs_of(subject).map_or(0, std::collections::VecDeque::len) as u64;
-        if self.config.discard_new_per_subject && over(self.config.max_msgs_per_subject, of_subject + 1) {
-            return Err(api_error::store_failed("maximum messages per subject exceeded"));
-        }
-        Ok(())
-    }
-
-    /// Stores the message, and does what its headers say about others.
-    fn store(&mut self, subject: &Bytes, block: &[u8], payload: &[u8], now: Now) -> Result<Seq, ApiError> {
         let stamp = Stamp {
             time: now.wall,
             seq: None,
+            part: None,
         };
+        self.store(subject, block, payload, stamp).map(|_| ())
+    }
+
+    /// Stores the message, and does what its headers say about others.
+    pub(super) fn store(
+        &mut self,
+        subject: &Bytes,
+        block: &[u8],
+        payload: &[u8],
+        stamp: Stamp,
+    ) -> Result<Seq, ApiError> {
         let seq = self.keep(subject, block, payload, stamp)?;
         match headers::value(block, b"Nats-Rollup") {
             Some(b"sub") => self.roll_ups.push((seq, Some(subject.clone()))),
@@ -242,7 +171,8 @@ impl Stream {
         stamp: Stamp,
     ) -> Result<Seq, ApiError> {
         let id = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty());
-        if self.is_of_no_interest(subject) {
+        let is_unwanted = self.is_of_no_interest(subject);
+        if is_unwanted && stamp.part.is_none() {
             self.sync_owed = true;
             let passed = self.pass_over(id, stamp.time);
             return passed.map_err(|error| api_error::store_failed(error.to_string()));
@@ -251,10 +181,16 @@ impl Stream {
         let before = self.store.index().last_of_subject(subject).unwrap_or(0);
         let stored = match stamp.seq {
             Some(seq) => self.store.append_copy(seq, stamp.time, subject, block, payload),
-            None => self.store.append_message(stamp.time, subject, block, payload),
+            None => self
+                .store
+                .append_part(stamp.part, stamp.time, subject, block, payload),
         };
         let seq = stored.map_err(|error| api_error::store_failed(error.to_string()))?;
         self.sync_owed = true;
+        if is_unwanted {
+            // A batch counts as a whole, so it is stored as a whole first.
+            self.unwanted.push(seq);
+        }
         self.republish(subject, block, payload, seq, before);
         for consumer in self.consumers.values_mut() {
             consumer.on_stored(subject);
@@ -310,23 +246,4 @@ impl Stream {
             body: body.into(),
         });
     }
-}
-
-/// Features that would change what the message means are refused, not ignored.
-fn refuse_unsupported(block: &[u8]) -> Result<(), ApiError> {
-    let refusal = |err_code: u16, description: &'static str| ApiError {
-        code: 400,
-        err_code,
-        description: description.into(),
-    };
-    let known: [(&[u8], ApiError); 2] = [
-        (b"Nats-Batch-Id", refusal(10174, "atomic publish is disabled")),
-        (b"Nats-Schedule", refusal(10188, "message schedules is disabled")),
-    ];
-    // One scan for the common prefix saves four on the many messages that only carry an id.
-    let has = |name: &[u8]| headers::value(block, name).is_some();
-    known
-        .into_iter()
-        .find(|(name, _)| has(name))
-        .map_or(Ok(()), |(_, error)| Err(error))
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::batch::Batches;
 use super::changes::Transforms;
 use super::consumers::Definition;
 use super::expiry::{Expiry, Ttl};
 use super::origins::{self, Positions};
 use super::upkeep::Upkeep;
 use super::{Stream, Surroundings};
+use crate::jetstream::clock::Now;
 use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::consumer::{Consumer, Recovered};
 use crate::jetstream::dedupe::Dedupe;
@@ -123,7 +125,10 @@ impl Gathered {
                     seqs.iter().for_each(|&seq| recovered.on_settled(seq));
                 }
             }
-            Record::Removed(_) | Record::Trimmed { .. } | Record::StreamState { .. } => {}
+            Record::Removed(_)
+            | Record::Trimmed { .. }
+            | Record::StreamState { .. }
+            | Record::WholeBatches(_) => {}
         }
     }
 
@@ -191,22 +196,12 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
     let (mut store, mut gathered) = read_log(&folder, &meta.config)?;
     let now = around.clock.now();
     let handle = StreamHandle::new(&meta.config.name);
-    let mut consumers = BTreeMap::new();
+    let is_mirror = meta.config.mirror.is_some();
+    let consumers = revive(gathered.consumers, &mut store, is_mirror, now);
     let mut ids = HashMap::new();
-    for (id, (definition, recovered)) in gathered.consumers {
-        let Definition { config, created } = definition;
-        let filters = config.filters();
-        let progress = recovered.finish(id, |range| store.index().matching_within(range, &filters));
-        let consumer = Consumer::with_progress(id, config, created, progress, store.index(), now);
+    for consumer in consumers.values() {
         handle.set_consumer(&consumer.name, true);
-        // Where messages are synced later than deliveries are made, a power loss may take a message that was delivered.
-        // Another one in its place would be behind the consumer. To a mirror the same one comes again.
-        let delivered = consumer.progress.delivered;
-        if delivered.consumer_seq > 0 && meta.config.mirror.is_none() {
-            store.skip_to(delivered.stream_seq);
-        }
-        ids.insert(consumer.name.clone(), id);
-        consumers.insert(id, consumer);
+        ids.insert(consumer.name.clone(), consumer.id);
     }
     gathered.dedupe.sort();
     gathered
@@ -238,9 +233,13 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
         sync_by: None,
         touched,
         roll_ups: gathered.roll_ups,
+        unwanted: Vec::new(),
+        batches: Batches::new(Arc::clone(&around.open_batches)),
         upkeep: Upkeep::default(),
         #[cfg(test)]
         acks_are_late: false,
+        #[cfg(test)]
+        parts_count_alone: false,
         wakes: Wakes::default(),
         is_deleted: false,
         around,
@@ -256,6 +255,30 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
     stream.sweep_unneeded();
     handle.show(stream.snapshot());
     Ok((stream, handle))
+}
+
+/// The consumers as they were.
+fn revive(
+    gathered: BTreeMap<ConsumerId, (Definition, Recovered)>,
+    store: &mut StreamStore,
+    is_mirror: bool,
+    now: Now,
+) -> BTreeMap<ConsumerId, Consumer> {
+    let mut consumers = BTreeMap::new();
+    for (id, (definition, recovered)) in gathered {
+        let Definition { config, created } = definition;
+        let filters = config.filters();
+        let progress = recovered.finish(id, |range| store.index().matching_within(range, &filters));
+        let consumer = Consumer::with_progress(id, config, created, progress, store.index(), now);
+        // Where messages are synced later than deliveries are made, a power loss may take a message that was delivered.
+        // Another one in its place would be behind the consumer. To a mirror the same one comes again.
+        let delivered = consumer.progress.delivered;
+        if delivered.consumer_seq > 0 && !is_mirror {
+            store.skip_to(delivered.stream_seq);
+        }
+        consumers.insert(id, consumer);
+    }
+    consumers
 }
 
 fn accounting(storage: Storage) -> Accounting {

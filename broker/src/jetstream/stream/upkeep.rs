@@ -132,6 +132,7 @@ impl Stream {
             super::messages::tell(consumers, seq, subject);
         });
         self.dedupe.forget_after(visible);
+        self.unwanted.clear();
         if self.config.mirror.is_some() {
             // The origin gave these sequences, and will give them to the same messages again.
             self.store.reuse_after(visible);

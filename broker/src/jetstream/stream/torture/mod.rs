@@ -25,6 +25,10 @@ use model::{Model, Promises, Publish, Violation};
 
 const TURNS_PER_LIFE: usize = 40;
 const SUBJECTS: u32 = 4;
+/// Messages of one batch.
+const BATCH_MAX: usize = 5;
+/// More than a turn has.
+const TURN_MESSAGES_MAX: u64 = 50;
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MILLISECOND;
 /// Of the lives that are synced by the clock: some turns, so that there is something to lose.
@@ -40,6 +44,8 @@ pub(super) enum Bug {
     NoFileSync,
     /// Acks are confirmed before they are durable.
     LateAckState,
+    /// The messages of a batch are stored like any others.
+    BatchInParts,
 }
 
 /// What kind of life it is.
@@ -50,6 +56,7 @@ pub(super) struct Kind {
     /// The stream asks for it, on a server that syncs at once.
     pub(super) asks: bool,
     pub(super) retention: Retention,
+    pub(super) has_batches: bool,
 }
 
 /// What one life added up to.
@@ -109,6 +116,7 @@ impl Default for Kind {
             sync: SyncPolicy::Always,
             asks: false,
             retention: Retention::Limits,
+            has_batches: true,
         }
     }
 }
@@ -138,15 +146,7 @@ impl Lab {
         let keeps_last_only = rng.random_bool(0.3);
         let mut lab = Lab {
             disk: SimulatedFolder::new(rng.random(), disk_bug),
-            around: Surroundings {
-                router,
-                sync,
-                server_name: "torture".into(),
-                account: "T".into(),
-                clock: Clock::start(),
-                internal: Arc::new(Inbox::default()),
-                api_errors: Arc::default(),
-            },
+            around: surroundings(router, sync),
             client,
             stream: None,
             now: Now {
@@ -173,6 +173,8 @@ impl Lab {
         if kind.asks {
             config.persist_mode = PersistMode::Async;
         }
+        // The two exclude each other.
+        config.allow_atomic = !kind.asks;
         config.max_msgs_per_subject = if keeps_last_only { 1 } else { -1 };
         let config = config.complete().map_err(|error| format!("{error:?}"))?;
         let meta = StreamMeta::new(&config, lab.now.wall);
@@ -190,6 +192,7 @@ impl Lab {
         let opened = super::open(Arc::new(self.disk.clone()), self.around.clone());
         let (mut stream, _) = opened.map_err(|error| format!("does not open: {error}"))?;
         stream.acks_are_late = self.kind.bug == Bug::LateAckState;
+        stream.parts_count_alone = self.kind.bug == Bug::BatchInParts;
         self.outstanding.clear();
         self.stream = Some(stream);
         Ok(())
@@ -230,7 +233,8 @@ impl Lab {
             8..11 => self.change_health(),
             11..13 => self.pass(3601 * SECOND),
             _ => {
-                let commands = (0..self.rng.random_range(1..8)).map(|_| self.command()).collect();
+                let count = self.rng.random_range(1..8);
+                let commands = (0..count).flat_map(|_| self.commands()).collect();
                 self.exchange(commands)?;
             }
         }
@@ -240,6 +244,13 @@ impl Lab {
     fn pass(&mut self, nanos: u64) {
         self.now.steady += nanos;
         self.now.wall = self.now.wall.saturating_add_unsigned(nanos);
+    }
+
+    fn commands(&mut self) -> Vec<Command> {
+        if self.kind.has_batches && !self.kind.asks && self.rng.random_bool(0.1) {
+            return self.publish_batch();
+        }
+        vec![self.command()]
     }
 
     fn command(&mut self) -> Command {
@@ -278,6 +289,44 @@ impl Lab {
         };
         self.model.publishes.push(Publish { subject, payload, id });
         command
+    }
+
+    /// All are stored or none, whatever happens.
+    fn publish_batch(&mut self) -> Vec<Command> {
+        let first = self.model.publishes.len();
+        let count = self.rng.random_range(2..=BATCH_MAX);
+        self.model.batches.push(first..first + count);
+        let part = |lab: &mut Lab, at: usize| {
+            let n = first + at;
+            let subject = format!("s.{}", lab.rng.random_range(0..SUBJECTS));
+            let filler = lab.rng.random_range(0..400);
+            let mut payload = format!("{n}:").into_bytes();
+            payload.extend((0..filler).map(|_| lab.rng.random::<u8>()));
+            let is_last = at + 1 == count;
+            let commit = if is_last { "Nats-Batch-Commit: 1\r\n" } else { "" };
+            let seq = at + 1;
+            let headers =
+                format!("NATS/1.0\r\nNats-Batch-Id: {first}\r\nNats-Batch-Sequence: {seq}\r\n{commit}\r\n");
+            let body = Bytes::from([headers.as_bytes(), &payload].concat());
+            let reply = if is_last {
+                format!("r.b.{first}")
+            } else {
+                String::new()
+            };
+            let command = Command::Publish {
+                subject: subject.clone().into(),
+                reply: reply.into(),
+                header_len: headers.len(),
+                body,
+            };
+            lab.model.publishes.push(Publish {
+                subject,
+                payload,
+                id: None,
+            });
+            command
+        };
+        (0..count).map(|at| part(self, at)).collect()
     }
 
     fn ack(&mut self) -> Command {
@@ -346,7 +395,7 @@ impl Lab {
             .extend(index.seqs_of(subject.as_bytes()).into_iter().flatten());
         self.model
             .removing
-            .extend(index.last_seq() + 1..index.last_seq() + 10);
+            .extend(index.last_seq() + 1..index.last_seq() + TURN_MESSAGES_MAX);
         let body = format!(r#"{{"filter":"{subject}","keep":1}}"#);
         self.request(StreamRequest::Purge, "r.k", body.as_bytes())
     }
@@ -355,7 +404,7 @@ impl Lab {
     fn exchange(&mut self, commands: Vec<Command>) -> Result<Vec<usize>, Violation> {
         let asked = commands
             .iter()
-            .filter(|command| matches!(command, Command::Publish { .. }));
+            .filter(|command| matches!(command, Command::Publish { reply, .. } if !reply.is_empty()));
         let asked = asked.count();
         let mut answered = Vec::new();
         for message in self.turn(commands) {
@@ -392,6 +441,11 @@ impl Lab {
                 let n = usize::try_from(number).unwrap_or(0);
                 self.model.on_pub_ack(n, &message.payload)?;
                 return Ok(Some(n));
+            }
+            ("r", "b") => {
+                let first = usize::try_from(number).unwrap_or(0);
+                self.model.on_batch_ack(first, &message.payload)?;
+                return Ok(Some(first));
             }
             ("r", "a") => self.model.on_confirmed(number),
             ("r", "x") if is_success => drop(self.model.promises.removed.insert(number)),
@@ -528,6 +582,19 @@ impl Lab {
         self.stream
             .as_ref()
             .map_or(Ok(()), |stream| self.model.check_drained(stream))
+    }
+}
+
+fn surroundings(router: Router, sync: SyncPolicy) -> Surroundings {
+    Surroundings {
+        router,
+        sync,
+        server_name: "torture".into(),
+        account: "T".into(),
+        clock: Clock::start(),
+        internal: Arc::new(Inbox::default()),
+        api_errors: Arc::default(),
+        open_batches: Arc::default(),
     }
 }
 

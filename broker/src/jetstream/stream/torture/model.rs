@@ -1,6 +1,7 @@
 //! What clients were told, and what must therefore be true.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use serde_json::Value;
 
@@ -33,6 +34,8 @@ pub(super) struct Model {
     /// An acknowledged message stays.
     pub(super) keeps_settled: bool,
     pub(super) publishes: Vec<Publish>,
+    /// Which of them were published as one.
+    pub(super) batches: Vec<Range<usize>>,
     pub(super) promises: Promises,
     /// Which publish each sequence belongs to, however that was learnt.
     pub(super) seen: BTreeMap<Seq, usize>,
@@ -72,6 +75,45 @@ impl Model {
         self.promises.stored.insert(seq);
         if let Some(id) = id {
             self.ids.insert(id, seq);
+        }
+        Ok(())
+    }
+
+    /// The publisher of a batch was answered.
+    pub(super) fn on_batch_ack(&mut self, first: usize, answer: &[u8]) -> Result<(), Violation> {
+        let answer: Value = serde_json::from_slice(answer).map_err(|error| format!("answer: {error}"))?;
+        if answer.get("error").is_some() {
+            self.refused += 1;
+            return Ok(());
+        }
+        let (Some(last), Some(count)) = (answer["seq"].as_u64(), answer["count"].as_u64()) else {
+            return Err(format!("the answer to a batch is {answer}"));
+        };
+        for (n, seq) in (first..).zip(last + 1 - count..=last) {
+            self.sight(seq, n)?;
+            self.promises.stored.insert(seq);
+        }
+        Ok(())
+    }
+
+    /// Of each batch all is there or nothing, but for what was removed since.
+    fn check_batches(&mut self, present: &BTreeSet<Seq>) -> Result<(), Violation> {
+        for batch in self.batches.clone() {
+            let found = present.iter().find_map(|seq| {
+                let n = *self.seen.get(seq)?;
+                batch.contains(&n).then(|| seq + batch.start as u64 - n as u64)
+            });
+            let Some(first) = found else {
+                continue;
+            };
+            let members = (first..).zip(batch.clone());
+            members.clone().try_for_each(|(seq, n)| self.sight(seq, n))?;
+            for (seq, n) in members {
+                let is_excused = self.removing.contains(&seq) || self.is_superseded(seq);
+                if !present.contains(&seq) && !is_excused {
+                    return Err(format!("{n} at {seq} is missing of the batch {batch:?}"));
+                }
+            }
         }
         Ok(())
     }
@@ -183,6 +225,7 @@ impl Model {
                 return Err(format!("{seq} was acknowledged and is reported lost"));
             }
         }
+        self.check_batches(&present)?;
         let last = self.seen.last_key_value().map_or(0, |(&seq, _)| seq);
         if self.promises.stored.contains(&last) && stream.store.index().last_seq() < last {
             return Err(format!("the last sequence went back from {last}"));

@@ -113,7 +113,11 @@ fn what_a_later_sync_may_lose() {
 #[test]
 fn lives_that_went_wrong_once() {
     for seed in [64399, 228_084] {
-        live(seed, Kind::default()).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        let kind = Kind {
+            has_batches: false,
+            ..Kind::default()
+        };
+        live(seed, kind).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }
 
@@ -133,6 +137,7 @@ fn lives_with_later_syncs_that_went_wrong_once() {
     ] {
         let kind = Kind {
             sync,
+            has_batches: false,
             ..Kind::default()
         };
         live(seed, kind).unwrap_or_else(|violation| panic!("{kind:?} seed {seed}: {violation}"));
@@ -146,6 +151,7 @@ fn each_mistake_is_noticed() {
         Bug::NoFileSync,
         Bug::NoDirectorySync,
         Bug::LateAckState,
+        Bug::BatchInParts,
     ] {
         let noticed = (0..SEEDS_TO_NOTICE).find_map(|seed| {
             match catch_unwind(|| {
@@ -153,6 +159,7 @@ fn each_mistake_is_noticed() {
                     seed,
                     Kind {
                         bug,
+                        has_batches: bug == Bug::BatchInParts,
                         ..Kind::default()
                     },
                 )
