@@ -21,7 +21,7 @@ pub(crate) fn check(address: SocketAddr) {
     abandoned(&mut raw);
 }
 
-fn create(raw: &mut Raw, name: &str, more: Value) {
+fn create(raw: &mut Raw, name: &str, more: &Value) {
     let mut config =
         json!({"name": name, "subjects": [format!("{}.>", name.to_lowercase())], "allow_atomic": true});
     config
@@ -76,7 +76,7 @@ fn commits(raw: &mut Raw) {
     );
     raw.api("STREAM.DELETE.LONE", &Value::Null);
 
-    create(raw, "WHOLE", json!({}));
+    create(raw, "WHOLE", &json!({}));
     assert_eq!(part(raw, "whole.a", "b", 1, &[], "1"), None);
     assert_eq!(state(raw, "WHOLE"), (0, 0), "not before its commit");
     let done = part(raw, "whole.b", "b", 2, &[ONE], "2").unwrap();
@@ -112,7 +112,7 @@ fn commits(raw: &mut Raw) {
 
 /// Each message follows the one before, or there is no batch any more.
 fn order(raw: &mut Raw) {
-    create(raw, "ROW", json!({}));
+    create(raw, "ROW", &json!({}));
     let code = |answer: Option<Value>| answer.unwrap()["error"]["err_code"].as_u64().unwrap();
     assert_eq!(code(raw.store_part("row.x", &["Nats-Batch-Id: a"], "")), 10175);
     assert_eq!(
@@ -155,7 +155,7 @@ fn order(raw: &mut Raw) {
 
 /// What one message is refused for, all are.
 fn refusals(raw: &mut Raw) {
-    create(raw, "SOME", json!({}));
+    create(raw, "SOME", &json!({}));
     for subject in ["some.a", "some.b"] {
         raw.store(
             subject,
@@ -227,7 +227,7 @@ fn limits(raw: &mut Raw) {
     create(
         raw,
         "PACKED",
-        json!({"discard": "new", "max_msgs": 3, "max_msg_size": 200}),
+        &json!({"discard": "new", "max_msgs": 3, "max_msg_size": 200}),
     );
     let two: &[(&str, &[&str])] = &[("packed.x", &[]), ("packed.x", &[])];
     assert_eq!(batch(raw, "a", two)["seq"], 2);
@@ -239,7 +239,7 @@ fn limits(raw: &mut Raw) {
     assert_eq!(batch(raw, "c", &two[..1])["seq"], 3);
     raw.api("STREAM.DELETE.PACKED", &Value::Null);
 
-    create(raw, "BIG", json!({}));
+    create(raw, "BIG", &json!({}));
     for (last, extra) in [(1000, 0), (1001, 1)] {
         let id = format!("n{last}");
         for seq in 1..last {
@@ -288,7 +288,7 @@ fn limits(raw: &mut Raw) {
 }
 
 fn roll_ups(raw: &mut Raw) {
-    create(raw, "ROLL", json!({"allow_rollup_hdrs": true}));
+    create(raw, "ROLL", &json!({"allow_rollup_hdrs": true}));
     for subject in ["roll.a", "roll.b", "roll.b"] {
         raw.store(subject, &[], "");
     }
@@ -312,7 +312,7 @@ fn roll_ups(raw: &mut Raw) {
 }
 
 fn counters(raw: &mut Raw) {
-    create(raw, "SUM", json!({"allow_msg_counter": true}));
+    create(raw, "SUM", &json!({"allow_msg_counter": true}));
     assert_eq!(part(raw, "sum.x", "a", 1, &["Nats-Incr: 2"], ""), None);
     let done = part(raw, "sum.x", "a", 2, &["Nats-Incr: 3", ONE], "").unwrap();
     assert_eq!(done, json!({"stream": "SUM", "seq": 2, "batch": "a", "count": 2}));
@@ -326,7 +326,7 @@ fn counters(raw: &mut Raw) {
 
 fn abandoned(raw: &mut Raw) {
     raw.send(b"SUB $JS.EVENT.ADVISORY.STREAM.BATCH_ABANDONED.LEFT 2\r\n");
-    create(raw, "LEFT", json!({}));
+    create(raw, "LEFT", &json!({}));
     part(raw, "left.x", "gap", 1, &[], "");
     // Answer and advisory come in either order.
     raw.publish(

@@ -3,11 +3,6 @@
 use super::{ApiError, fixed, worded};
 
 pub const WRONG_LAST_SEQUENCE: ApiError = fixed(400, 10164, "wrong last sequence");
-pub const SUBJECT_SEQUENCE_MISSING: ApiError = fixed(
-    400,
-    10193,
-    "missing sequence for expected last sequence per subject",
-);
 pub const BATCHES_DISABLED: ApiError = fixed(400, 10174, "atomic publish is disabled");
 pub const BATCH_SEQUENCE_MISSING: ApiError = fixed(400, 10175, "atomic publish sequence is missing");
 pub const BATCH_INCOMPLETE: ApiError = fixed(400, 10176, "atomic publish batch is incomplete");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Stream;
 use super::commit::{Reply, Stored};
-use super::demands::number;
+use super::demands::{expected, number};
 use super::expiry::{TTL, Ttl};
 use super::origins::SOURCE;
 use super::publish::{Ahead, Incoming, Stamp};
@@ -353,9 +353,9 @@ impl Stream {
     /// What a message of a batch expects must hold before the batch, and none before it may have changed it.
     fn check_order(&self, subject: &Bytes, block: &[u8], ahead: &Ahead) -> Result<(), ApiError> {
         let index = self.store.index();
-        if let Some(expected) = number(block, b"Nats-Expected-Last-Sequence") {
+        if let Some(expected) = expected(block, b"Nats-Expected-Last-Sequence") {
             let last = index.last_seq() + ahead.messages;
-            if expected != last {
+            if expected != Some(last) {
                 return Err(api_error::wrong_last_sequence(last));
             }
             if ahead.messages > 0 {
@@ -363,15 +363,15 @@ impl Stream {
             }
         }
         let other = headers::value(block, b"Nats-Expected-Last-Subject-Sequence-Subject");
-        let Some(expected) = number(block, b"Nats-Expected-Last-Subject-Sequence") else {
-            return other.map_or(Ok(()), |_| Err(api_error::SUBJECT_SEQUENCE_MISSING));
+        let Some(expected) = expected(block, b"Nats-Expected-Last-Subject-Sequence") else {
+            return other.map_or(Ok(()), |_| Err(api_error::EXPECTED_SEQUENCE_MISSING));
         };
         let subject = other.unwrap_or(subject);
         if ahead.of_subject.contains_key(subject) {
             return Err(api_error::WRONG_LAST_SEQUENCE);
         }
         let last = index.last_of_subject(subject).unwrap_or(0);
-        if last != expected {
+        if expected != Some(last) {
             return Err(api_error::wrong_last_sequence(last));
         }
         Ok(())

@@ -16,12 +16,18 @@ const SUBJECT_MAX: usize = u16::MAX as usize;
 /// What one record of the log can hold besides the subject.
 const BODY_MAX: usize = frame::BODY_MAX - record::MESSAGE_OVERHEAD - record::PART_LEN - SUBJECT_MAX;
 
-/// A header's value, if it is a number; as by nats-server, what is none counts as absent.
+/// A header's value, if it is a number.
 pub(super) fn number(block: &[u8], name: &[u8]) -> Option<u64> {
     std::str::from_utf8(headers::value(block, name)?)
         .ok()?
         .parse()
         .ok()
+}
+
+/// A sequence that a message expects. What is no number is nowhere.
+pub(super) fn expected(block: &[u8], name: &[u8]) -> Option<Option<u64>> {
+    let is_said = headers::value(block, name).is_some_and(|text| !text.is_empty());
+    is_said.then(|| number(block, name))
 }
 
 impl Stream {
@@ -108,16 +114,16 @@ impl Stream {
     fn check_expectations(&self, subject: &[u8], block: &[u8]) -> Result<(), ApiError> {
         let index = self.store.index();
         let other = headers::value(block, b"Nats-Expected-Last-Subject-Sequence-Subject");
-        if let Some(expected) = number(block, b"Nats-Expected-Last-Subject-Sequence") {
+        if let Some(expected) = expected(block, b"Nats-Expected-Last-Subject-Sequence") {
             let last = index.last_of_subject(other.unwrap_or(subject)).unwrap_or(0);
-            if last != expected {
+            if expected != Some(last) {
                 return Err(api_error::wrong_last_sequence(last));
             }
         } else if other.is_some() {
-            return Err(api_error::SUBJECT_SEQUENCE_MISSING);
+            return Err(api_error::EXPECTED_SEQUENCE_MISSING);
         }
-        if let Some(expected) = number(block, b"Nats-Expected-Last-Sequence")
-            && expected != index.last_seq()
+        if let Some(expected) = expected(block, b"Nats-Expected-Last-Sequence")
+            && expected != Some(index.last_seq())
         {
             return Err(api_error::wrong_last_sequence(index.last_seq()));
         }
