@@ -16,7 +16,8 @@ use crate::bus::{Incoming, Pull};
 use crate::execute::Executor;
 use crate::handler::Opened;
 use crate::names;
-use crate::room::{Room, Ticket};
+use crate::per_key::PerKey;
+use crate::room::{Room, SentAway, Ticket};
 use crate::slot::Slot;
 use crate::store::{StoreError, settled};
 
@@ -26,8 +27,9 @@ pub(crate) const HAND_BACK: Duration = Duration::from_millis(100);
 pub(crate) const MOST_AHEAD: usize = 256;
 /// So much work is pulled ahead: about ten round trips to a broker nearby.
 const AHEAD: Duration = Duration::from_millis(50);
-/// A message whose key has its share of the room comes back after this, and up to as long again, at random.
-const SENT_AWAY: Duration = Duration::from_secs(2);
+/// A message whose key has its share of the room comes back after this at the latest, and up to a quarter of it more, at
+/// random.
+const SENT_AWAY: Duration = Duration::from_secs(3);
 /// After one was sent away, the next messages are asked for after this: a long row of one busy key is walked past, not
 /// run past.
 const BREATH: Duration = Duration::from_millis(20);
@@ -121,19 +123,34 @@ impl Floor {
             lane,
             seq: incoming.stream_seq,
             key: opened.key.clone(),
+            again: incoming.delivered > 1,
         });
         let arrived = Arrived {
             incoming,
             opened,
             paid: false,
         };
-        if let Some(Arrived { incoming, .. }) = self.room.admit(arrived, ticket, Instant::now()) {
+        if let Some(SentAway { item, ahead }) = self.room.admit(arrived, ticket, Instant::now()) {
             self.resting_until = Some(Instant::now() + BREATH);
-            incoming
-                .receipt
-                .nak(SENT_AWAY.mul_f64(1.0 + rand::random::<f64>()))
-                .await;
+            item.incoming.receipt.nak(self.back_in(ahead)).await;
         }
+    }
+
+    /// When one that was sent away is to be back: about when its turn comes, if its key moves.
+    fn back_in(&self, ahead: Option<usize>) -> Duration {
+        let at_a_time = self
+            .executor
+            .handler
+            .policy()
+            .per_key
+            .map_or(1, PerKey::at_a_time)
+            .min(self.slots());
+        let turn = ahead.zip(self.usual_time).map(|(ahead, usual)| {
+            let rounds = u32::try_from(ahead / at_a_time.max(1)).unwrap_or(u32::MAX);
+            usual.saturating_mul(rounds)
+        });
+        let wait = turn.unwrap_or(SENT_AWAY).clamp(BREATH, SENT_AWAY);
+        wait.mul_f64(1.0 + rand::random::<f64>() / 4.0)
     }
 
     /// Begins as many as there are slots, keys and tokens for.

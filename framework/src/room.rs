@@ -35,6 +35,16 @@ pub(crate) struct Ticket {
     pub(crate) seq: i64,
     /// Its own, in the ledger.
     pub(crate) key: Key,
+    /// It was delivered before.
+    pub(crate) again: bool,
+}
+
+/// One that has no place in the room.
+#[derive(Debug)]
+pub(crate) struct SentAway<T> {
+    pub(crate) item: T,
+    /// So many of its key are before it; `None` where the key stands still.
+    pub(crate) ahead: Option<usize>,
 }
 
 struct Waiting<T> {
@@ -47,8 +57,10 @@ struct Lane {
     running: usize,
     /// By sequence. A message may be there twice, when the broker has lost patience.
     waiting: BTreeMap<i64, usize>,
-    /// Unsettled, and not here: to come again.
+    /// Unsettled, and not here: to come again. Where keys are ordered.
     away: BTreeMap<i64, Away>,
+    /// Where they are not: about so many are to come again.
+    sent: usize,
     /// Its bucket has no token before.
     dry_until: Option<Instant>,
 }
@@ -69,7 +81,7 @@ impl<T> Room<T> {
     }
 
     /// Lets it wait. When its key is busy and has its share of the room, one of the key is given back: the last.
-    pub(crate) fn admit(&mut self, item: T, ticket: Option<Ticket>, now: Instant) -> Option<T> {
+    pub(crate) fn admit(&mut self, item: T, ticket: Option<Ticket>, now: Instant) -> Option<SentAway<T>> {
         let Some(place) = &ticket else {
             self.waiting.push_back(Waiting { item, ticket });
             return None;
@@ -77,7 +89,9 @@ impl<T> Room<T> {
         let full = self.waiting.len() >= ROOM;
         let lane = self.lanes.entry(place.lane.clone()).or_default();
         lane.away.remove(&place.seq);
+        lane.sent = lane.sent.saturating_sub(usize::from(place.again));
         let count = lane.count();
+        let ahead = lane.ahead(self.limit, now);
         let busy = lane.running + count >= self.limit || lane.is_dry(now);
         if !(busy && (full || count >= SHARE)) {
             self.seat(item, ticket);
@@ -89,7 +103,7 @@ impl<T> Room<T> {
             .is_some_and(|(last, _)| *last > place.seq);
         if !(self.ordered && later) {
             lane.send_away(place, self.ordered, now);
-            return Some(item);
+            return Some(SentAway { item, ahead });
         }
         let last = |waiting: &Waiting<T>| {
             waiting
@@ -111,7 +125,7 @@ impl<T> Room<T> {
             lane.left(ticket.seq);
             lane.send_away(ticket, true, now);
         }
-        Some(item)
+        Some(SentAway { item, ahead })
     }
 
     fn seat(&mut self, item: T, ticket: Option<Ticket>) {
@@ -233,7 +247,13 @@ impl<T> Room<T> {
         let first = |(lane, found): (&Key, &Lane)| {
             let (seq, Away { key, since }) = found.away.first_key_value()?;
             let (lane, key) = (lane.clone(), key.clone());
-            Some((Ticket { lane, seq: *seq, key }, *since))
+            let ticket = Ticket {
+                lane,
+                seq: *seq,
+                key,
+                again: true,
+            };
+            Some((ticket, *since))
         };
         self.lanes
             .iter()
@@ -273,6 +293,12 @@ impl Lane {
         limit.saturating_sub(self.running)
     }
 
+    /// How many are before one that comes now; `None` where nothing goes on.
+    fn ahead(&self, limit: usize, now: Instant) -> Option<usize> {
+        let moves = self.running > 0 || self.allows(limit, now) > 0;
+        moves.then(|| self.running + self.count() + self.away.len() + self.sent)
+    }
+
     fn left(&mut self, seq: i64) {
         if let Some(copies) = self.waiting.get_mut(&seq) {
             *copies -= 1;
@@ -286,6 +312,8 @@ impl Lane {
         if ordered {
             let (key, since) = (ticket.key.clone(), now);
             self.away.insert(ticket.seq, Away { key, since });
+        } else {
+            self.sent += 1;
         }
     }
 }
@@ -305,7 +333,12 @@ mod tests {
     fn ticket(name: &str, seq: i64) -> Option<Ticket> {
         let lane = key(name);
         let key = key(&seq.to_string());
-        Some(Ticket { lane, seq, key })
+        Some(Ticket {
+            lane,
+            seq,
+            key,
+            again: false,
+        })
     }
 
     fn at_most(limit: u16) -> Room<i64> {
@@ -317,14 +350,42 @@ mod tests {
         room.take(at).map(|(item, _)| item)
     }
 
+    fn admit(room: &mut Room<i64>, item: i64, ticket: Option<Ticket>, now: Instant) -> Option<i64> {
+        room.admit(item, ticket, now).map(|sent| sent.item)
+    }
+
+    #[test]
+    fn who_is_sent_away_is_told_how_many_are_before_it() {
+        for ordered in [false, true] {
+            let (mut room, now) = (if ordered { in_order() } else { at_most(1) }, Instant::now());
+            assert_eq!(admit(&mut room, 0, ticket("a", 0), now), None);
+            begin(&mut room, now);
+            let share = i64::try_from(SHARE).expect("a small number");
+            for item in 1..=share {
+                assert_eq!(admit(&mut room, item, ticket("a", item), now), None);
+            }
+            let mut ahead = |item| {
+                room.admit(item, ticket("a", item), now)
+                    .and_then(|sent| sent.ahead)
+            };
+            assert_eq!(ahead(share + 1), Some(SHARE + 1));
+            assert_eq!(ahead(share + 2), Some(SHARE + 2));
+            assert_eq!(ahead(share + 3), Some(SHARE + 3));
+            room.ended(ticket("a", 0).as_ref(), !ordered, now);
+            let stands = room.admit(99, ticket("a", 99), now).map(|sent| sent.ahead);
+            // The first one is to be tried again, or, without an order, any other may go on.
+            assert_eq!(stands.flatten().is_none(), ordered);
+        }
+    }
+
     #[test]
     fn a_busy_key_is_passed_by_and_goes_on_when_it_is_free() {
         let (mut room, now) = (at_most(2), Instant::now());
         for item in 0..4 {
-            assert_eq!(room.admit(item, ticket("a", item), now), None);
+            assert_eq!(admit(&mut room, item, ticket("a", item), now), None);
         }
-        assert_eq!(room.admit(4, ticket("b", 4), now), None);
-        assert_eq!(room.admit(5, None, now), None);
+        assert_eq!(admit(&mut room, 4, ticket("b", 4), now), None);
+        assert_eq!(admit(&mut room, 5, None, now), None);
         assert_eq!(room.ready(now), 4);
         let begun: Vec<_> = std::iter::from_fn(|| begin(&mut room, now)).collect();
         assert_eq!((begun, room.ready(now)), (vec![0, 1, 4, 5], 0));
@@ -336,18 +397,18 @@ mod tests {
     #[test]
     fn a_busy_key_has_a_share_of_the_room_and_no_more() {
         let (mut room, now) = (at_most(1), Instant::now());
-        assert_eq!(room.admit(0, ticket("a", 0), now), None);
+        assert_eq!(admit(&mut room, 0, ticket("a", 0), now), None);
         begin(&mut room, now);
         let share = i64::try_from(SHARE).expect("a small number");
         for item in 1..=share {
-            assert_eq!(room.admit(item, ticket("a", item), now), None);
+            assert_eq!(admit(&mut room, item, ticket("a", item), now), None);
         }
         assert_eq!(
-            room.admit(99, ticket("a", 99), now),
+            admit(&mut room, 99, ticket("a", 99), now),
             Some(99),
             "one past its share"
         );
-        assert_eq!(room.admit(100, ticket("b", 100), now), None);
+        assert_eq!(admit(&mut room, 100, ticket("b", 100), now), None);
         assert_eq!(begin(&mut room, now), Some(100));
     }
 
@@ -357,14 +418,14 @@ mod tests {
         let lanes = i64::try_from(ROOM).expect("a small number");
         let own = |lane: i64| ticket(&lane.to_string(), lane);
         for lane in 0..lanes {
-            assert_eq!(room.admit(lane, own(lane), now), None);
+            assert_eq!(admit(&mut room, lane, own(lane), now), None);
         }
         while begin(&mut room, now).is_some() {}
         for lane in 0..lanes {
-            assert_eq!(room.admit(lane, own(lane), now), None);
+            assert_eq!(admit(&mut room, lane, own(lane), now), None);
         }
-        assert_eq!(room.admit(0, own(1), now), Some(0), "one past the room");
-        assert_eq!(room.admit(7, ticket("new", 7), now), None);
+        assert_eq!(admit(&mut room, 0, own(1), now), Some(0), "one past the room");
+        assert_eq!(admit(&mut room, 7, ticket("new", 7), now), None);
         assert_eq!(begin(&mut room, now), Some(7));
     }
 
@@ -374,9 +435,9 @@ mod tests {
         let rate = Rate::new(1, Duration::from_secs(10));
         let mut room: Room<i64> = Room::new(Some(PerKey::rate(rate)));
         for item in 0..3 {
-            assert_eq!(room.admit(item, ticket("a", item), now), None);
+            assert_eq!(admit(&mut room, item, ticket("a", item), now), None);
         }
-        assert_eq!(room.admit(3, ticket("b", 3), now), None);
+        assert_eq!(admit(&mut room, 3, ticket("b", 3), now), None);
         let due = now + Duration::from_secs(10);
         room.is_dry(0, due);
         assert_eq!((room.ready(now), room.due(now)), (1, Some(due)));
@@ -393,9 +454,9 @@ mod tests {
     fn an_ordered_key_goes_one_by_one_whatever_order_they_come_in() {
         let (mut room, now) = (in_order(), Instant::now());
         for item in [5, 3, 9] {
-            assert_eq!(room.admit(item, ticket("a", item), now), None);
+            assert_eq!(admit(&mut room, item, ticket("a", item), now), None);
         }
-        assert_eq!(room.admit(4, ticket("b", 4), now), None);
+        assert_eq!(admit(&mut room, 4, ticket("b", 4), now), None);
         assert_eq!(room.ready(now), 2);
         assert_eq!((begin(&mut room, now), begin(&mut room, now)), (Some(3), Some(4)));
         assert_eq!(begin(&mut room, now), None);
@@ -407,21 +468,21 @@ mod tests {
     fn what_is_to_come_again_holds_up_its_ordered_key_and_no_other() {
         let (mut room, now) = (in_order(), Instant::now());
         for item in 1..=2 {
-            room.admit(item, ticket("a", item), now);
+            admit(&mut room, item, ticket("a", item), now);
         }
         assert_eq!(begin(&mut room, now), Some(1));
         room.ended(ticket("a", 1).as_ref(), false, now);
         assert_eq!((room.ready(now), begin(&mut room, now)), (0, None));
-        room.admit(3, ticket("b", 3), now);
+        admit(&mut room, 3, ticket("b", 3), now);
         assert_eq!(begin(&mut room, now), Some(3));
         let away: Vec<_> = room
             .away(0, 9)
             .into_iter()
-            .map(|(ticket, _)| Some(ticket))
+            .map(|(ticket, _)| (ticket.lane, ticket.seq))
             .collect();
-        assert_eq!(away, [ticket("a", 1)]);
+        assert_eq!(away, [(key("a"), 1)]);
         // It comes back, and goes first.
-        room.admit(1, ticket("a", 1), now);
+        admit(&mut room, 1, ticket("a", 1), now);
         assert_eq!(begin(&mut room, now), Some(1));
         room.ended(ticket("a", 1).as_ref(), false, now);
         // Another process has settled it.
@@ -437,16 +498,16 @@ mod tests {
         let (mut room, now) = (in_order(), Instant::now());
         let share = i64::try_from(SHARE).expect("a small number");
         for item in 10..10 + share {
-            assert_eq!(room.admit(item, ticket("a", item), now), None);
+            assert_eq!(admit(&mut room, item, ticket("a", item), now), None);
         }
         let next = 10 + share;
         assert_eq!(
-            room.admit(next, ticket("a", next), now),
+            admit(&mut room, next, ticket("a", next), now),
             Some(next),
             "the last is sent away"
         );
         assert_eq!(
-            room.admit(1, ticket("a", 1), now),
+            admit(&mut room, 1, ticket("a", 1), now),
             Some(next - 1),
             "for an earlier one, the last makes room"
         );
@@ -457,10 +518,10 @@ mod tests {
             room.ended(ticket("a", item).as_ref(), true, now);
         }
         // One that is new to the room stands behind both that were sent away.
-        assert_eq!(room.admit(next + 1, ticket("a", next + 1), now), None);
+        assert_eq!(admit(&mut room, next + 1, ticket("a", next + 1), now), None);
         assert_eq!(begin(&mut room, now), None);
         for item in [next, next - 1] {
-            assert_eq!(room.admit(item, ticket("a", item), now), None);
+            assert_eq!(admit(&mut room, item, ticket("a", item), now), None);
         }
         for item in [next - 1, next, next + 1] {
             assert_eq!(begin(&mut room, now), Some(item));
@@ -471,14 +532,14 @@ mod tests {
     #[test]
     fn what_is_handed_back_is_waited_for_where_keys_are_ordered() {
         let (mut room, now) = (in_order(), Instant::now());
-        room.admit(1, ticket("a", 1), now);
-        room.admit(2, ticket("a", 2), now);
+        admit(&mut room, 1, ticket("a", 1), now);
+        admit(&mut room, 2, ticket("a", 2), now);
         assert_eq!(room.clear(now), [1, 2]);
-        room.admit(3, ticket("a", 3), now);
+        admit(&mut room, 3, ticket("a", 3), now);
         assert_eq!(begin(&mut room, now), None);
-        room.admit(2, ticket("a", 2), now);
+        admit(&mut room, 2, ticket("a", 2), now);
         assert_eq!(begin(&mut room, now), None, "the first is still away");
-        room.admit(1, ticket("a", 1), now);
+        admit(&mut room, 1, ticket("a", 1), now);
         assert_eq!(begin(&mut room, now), Some(1));
     }
 }
