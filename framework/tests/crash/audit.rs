@@ -12,6 +12,8 @@ use crate::worker::{Done, Task};
 
 /// Without any progress. Leases and retries of what was killed last are over long before.
 const LIMIT: Duration = Duration::from_secs(60);
+/// To count what is left, a database reads every row: not so often that it does little else.
+const LOOK: Duration = Duration::from_millis(500);
 /// Of many violations, so many are told.
 const SHOWN: usize = 50;
 
@@ -57,7 +59,7 @@ pub(crate) async fn settled(world: &mut World, tasks: u32, tend: fn(&mut World))
             ));
         }
         tend(world);
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(LOOK).await;
     };
     let mut counted = count(world, tasks).await;
     counted.violations.splice(0..0, stuck);
