@@ -13,7 +13,7 @@ use crate::login::{Credential, Login, Tokens};
 use crate::messages::Service;
 use crate::reply::{AutoReply, ComposeReply, Identity};
 use crate::send::smtp::Deadlines;
-use crate::send::{Outbound, Press, SendMail};
+use crate::send::{FileSent, KeptBy, Outbound, Press, SendMail, SentFolder};
 use crate::store::{outgoing, sends};
 use crate::tls::{Dialer, TlsError};
 
@@ -59,6 +59,7 @@ impl Account {
         let imap_login = login(&imap.user, imap.password.as_ref());
         let imap_gate = gate(Service::Imap);
         let watched = imap_login
+            .clone()
             .into_iter()
             .flat_map(|login| imap.mailboxes.iter().map(move |mailbox| (login.clone(), mailbox)));
         let watched = watched.map(|(login, mailbox)| Watched {
@@ -88,6 +89,7 @@ impl Account {
                 gate: gate(Service::Smtp),
                 hello: account.smtp.hello.clone(),
                 on_unknown: account.on_unknown,
+                sent: sent_folder(account, &dialer, imap_login.as_ref()),
                 deadlines: Deadlines::default(),
             },
             dialer,
@@ -151,9 +153,31 @@ pub fn with_send(app: App, accounts: &[Account], press: Press, backoff: Option<(
     let store = app.store().clone();
     let send = SendMail::new(outbound, press);
     let keeper = send.keeper();
+    let copies = accounts.iter().filter_map(|account| {
+        let folder = account.outbound.sent.clone()?;
+        (folder.kept_by == KeptBy::Postroom).then(|| (account.name.clone(), folder))
+    });
+    let copies: Vec<_> = copies.collect();
+    let app = if copies.is_empty() {
+        app
+    } else {
+        app.handler(FileSent::new(copies))
+    };
     app.handler_with(spec, send)
         .service(|stop| keeper.run(stop))
         .service(|stop| forget_sends(store, stop))
+}
+
+/// Where the account keeps what it has sent, by the configuration.
+fn sent_folder(account: &config::Account, dialer: &Dialer, login: Option<&Login>) -> Option<SentFolder> {
+    let config::SentFolder { mailbox, kept_by } = account.sent_folder.clone()?;
+    Some(SentFolder {
+        endpoint: account.imap.endpoint.clone(),
+        dialer: dialer.clone(),
+        login: login?.clone(),
+        mailbox,
+        kept_by,
+    })
 }
 
 /// What was sent is remembered for as long as reports about it may come back.

@@ -39,6 +39,10 @@
 //! name = "hours"
 //! subject = "opening hours"                # contained, whatever its case; also `from` and `to`
 //! text = "Dear {name}, nine to five."
+//!
+//! [accounts.sent]                          # without it nothing is looked up or filed
+//! mailbox = "Sent"
+//! kept_by = "postroom"                     # files a copy; or "provider", which is the default with OAuth
 //! ```
 //!
 //! Where a provider takes no passwords, the account has OAuth 2.0 in their place:
@@ -92,7 +96,7 @@ use crate::reply::Rules;
 use crate::send::OnUnknown;
 use crate::tls::Endpoint;
 pub use secret::Secret;
-pub use sending::Sending;
+pub use sending::{Sending, SentFolder};
 use sources::Sources;
 
 /// Looked for in this order, when none is named.
@@ -125,6 +129,7 @@ pub struct Account {
     pub on_unknown: OnUnknown,
     pub ca_file: Option<PathBuf>,
     pub oauth: Option<OAuth>,
+    pub sent_folder: Option<SentFolder>,
     pub imap: Imap,
     pub smtp: Smtp,
     pub rules: Rules,

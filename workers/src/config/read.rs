@@ -92,6 +92,7 @@ fn account(
     let imap = section.section("imap", "[accounts.imap]");
     let smtp = section.section("smtp", "[accounts.smtp]");
     let oauth = section.section("oauth", "[accounts.oauth]");
+    let sent = section.section("sent", "[accounts.sent]");
     if imap.is_none() {
         section.wrong("needs [accounts.imap] with host, user and password_env");
     }
@@ -104,6 +105,7 @@ fn account(
         .and_then(|address| address.rsplit_once('@'))
         .map(|(_, domain)| domain.to_owned());
     let has_oauth = oauth.is_some();
+    let sent_folder = sent.and_then(|it| sending::sent_folder(it, has_oauth));
     let oauth = oauth.map(|it| oauth::read(it, surroundings));
     let (imap, smtp) = (
         imap.and_then(|it| read_imap(it, surroundings, has_oauth)),
@@ -121,6 +123,7 @@ fn account(
         on_unknown,
         ca_file,
         oauth,
+        sent_folder,
         imap: imap?,
         smtp: smtp?,
         rules: rules?,

@@ -3,6 +3,7 @@
 
 use super::read::{Surroundings, path};
 use super::section::{Given, Section, note};
+use crate::send::KeptBy;
 use crate::send::dkim::{Signer, Signers};
 use crate::send::template::Templates;
 
@@ -27,6 +28,30 @@ pub(super) fn read(top: &mut Section<'_>, surroundings: &Surroundings<'_>) -> Se
         signers: signers.collect(),
         templates: templates.unwrap_or_default(),
     }
+}
+
+/// `[accounts.sent]`: the folder of what the account has sent, and who fills it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentFolder {
+    pub mailbox: String,
+    pub kept_by: KeptBy,
+}
+
+/// Those whose logins are by OAuth keep what they send.
+pub(super) fn sent_folder(mut section: Section<'_>, has_oauth: bool) -> Option<SentFolder> {
+    let mailbox = section.required("mailbox", "Sent");
+    let words = [("postroom", KeptBy::Postroom), ("provider", KeptBy::Provider)];
+    let kept_by = section.choice("kept_by", &words);
+    section.finish();
+    let default = if has_oauth {
+        KeptBy::Provider
+    } else {
+        KeptBy::Postroom
+    };
+    Some(SentFolder {
+        mailbox: mailbox?.value,
+        kept_by: kept_by.unwrap_or(default),
+    })
 }
 
 fn signer(mut section: Section<'_>, surroundings: &Surroundings<'_>) -> Option<Signer> {

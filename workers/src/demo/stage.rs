@@ -205,6 +205,7 @@ fn account(devmail: &DevMail) -> Result<Account, StageError> {
             gate: Gate::new(ACCOUNT, Service::Smtp, gate::REFUSED),
             hello: "localhost".into(),
             on_unknown: OnUnknown::Resend,
+            sent: None,
             deadlines: Deadlines::default(),
         },
         dialer,

@@ -4,50 +4,23 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use postroom::store::dead_letters::{self, Letter};
-use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError as _, Key, Spec, headers};
-use serde::{Deserialize, Serialize};
+use postroom::store::dead_letters::Letter;
+use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError as _, Key, Spec};
 
+use super::afterwards;
 use super::message::Outgoing;
+use super::outbound::{OnUnknown, Outbound};
 use super::pool::{Pool, PoolKeeper, Pooled};
 use super::press::Press;
-use super::smtp::{self, Deadlines, Offer, Relay, SmtpError};
-use super::verdict::{REFUSED, SendError, TROUBLE_PAUSE, is_undecided, may_have_arrived, waits_for_ever};
-use crate::gate::{Gate, Wait};
-use crate::login::Login;
-use crate::messages::{Failed, Send, Sent};
-use crate::mime::bounce::cause;
+use super::smtp::{Offer, Relay, SmtpError};
+use super::verdict::{SendError, TROUBLE_PAUSE, waits_for_ever};
+use crate::gate::Wait;
+use crate::messages::{Send, Sent};
 use crate::store::suppressions::{self, Suppression};
-use crate::store::{outgoing, sends};
-use crate::tls::{Dialer, Endpoint};
 
 /// RFC 5321 section 4.5.4.1 gives up after four to five days. It also bounds how long trouble may hold a mail back,
 /// so that each ends where a person can see it.
 const EXPIRY: Duration = Duration::from_secs(5 * 24 * 3600);
-
-/// What to do when a relay may or may not have taken a mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnUnknown {
-    /// Send the same bytes with the same Message-ID again, and say so in `emails.sent`.
-    #[default]
-    Resend,
-    /// Leave it to a person: dead letter.
-    Hold,
-}
-
-/// How an account's mail goes out.
-#[derive(Debug, Clone)]
-pub struct Outbound {
-    pub endpoint: Endpoint,
-    pub dialer: Dialer,
-    pub login: Option<Login>,
-    pub gate: Gate,
-    /// The name given in EHLO.
-    pub hello: String,
-    pub on_unknown: OnUnknown,
-    pub deadlines: Deadlines,
-}
 
 /// Sends `actions.send`: one key, one mail.
 #[derive(Debug)]
@@ -91,6 +64,11 @@ impl SendMail {
             .timeout(TIMEOUT)
             .concurrency(8)
             .ambiguous(Ambiguous::Resend)
+    }
+
+    fn account(&self, send: &Send) -> Result<&Outbound, SendError> {
+        let account = self.accounts.get(&send.account);
+        account.ok_or_else(|| SendError::UnknownAccount(send.account.clone()))
     }
 
     async fn transact(
@@ -149,15 +127,12 @@ impl Handle<Send> for SendMail {
     type Error = SendError;
 
     async fn handle(&self, send: Send, cx: &mut Cx<'_>) -> Result<(), SendError> {
-        let account = self
-            .accounts
-            .get(&send.account)
-            .ok_or_else(|| SendError::UnknownAccount(send.account.clone()))?;
-        let print = self.press.print(&send, cx).await?;
-        if cx.unresolved_effect().is_some() && account.on_unknown == OnUnknown::Hold {
-            return Err(SendError::Held);
+        let account = self.account(&send)?;
+        if cx.unresolved_effect().is_some() && made_up_for(account, &send, cx).await? {
+            return Ok(());
         }
-        let earlier = cx.unresolved_effect().is_some() || replays_a_doubt(cx).await?;
+        let print = self.press.print(&send, account.files_copies(), cx).await?;
+        let earlier = cx.unresolved_effect().is_some() || afterwards::replays_a_doubt(cx).await?;
         if let Some(Suppression {
             address,
             cause,
@@ -180,59 +155,51 @@ impl Handle<Send> for SendMail {
             Ok(response) => response,
             Err(error) => return Err(weighed(error, account, &send, earlier, cx).await),
         };
-        metrics::counter!("postroom_sends_total", "account" => send.account.clone(), "class" => "sent")
-            .increment(1);
-        let sent = Sent {
-            to: send.to.address,
-            id: send.id,
-            account: send.account,
-            message_id: send.message_id,
-            response,
-            attempts: u32::try_from(cx.attempt()).unwrap_or(u32::MAX),
-            resent_after_unknown: earlier,
-        };
-        told(&sent, cx).await.map_err(SendError::Untold)
-    }
-
-    /// Tells the others, unless nobody can say that the mail did not arrive.
-    async fn on_dead_letter(&self, send: &Send, letter: &Letter, cx: &mut Cx<'_>) -> Result<(), SendError> {
-        if is_undecided(letter) {
-            return Ok(());
-        }
-        outgoing::forget(cx.tx().await?, &send.id)
+        count(&send, "sent");
+        let sent = sent(&send, response, earlier, cx);
+        afterwards::told(&sent, account, cx)
             .await
-            .map_err(CxError::from)?;
-        let (code, enhanced) = smtp::refusal_in(&letter.error).unzip();
-        if letter.error_class == REFUSED && letter.error.contains(AT_RCPT) {
-            let why = cause(enhanced.as_ref().and_then(Option::as_deref), &letter.error);
-            if why.is_of_the_address() {
-                let (tx, detail) = (cx.tx().await?, &letter.error);
-                let added = suppressions::add(tx, &send.to.address, why.as_str(), detail, &send.id).await;
-                added.map_err(CxError::from)?;
-            }
-        }
-        let failed = Failed {
-            id: send.id.clone(),
-            account: send.account.clone(),
-            to: send.to.address.clone(),
-            message_id: send.message_id.clone(),
-            code,
-            enhanced: enhanced.flatten(),
-            error: letter.error.clone(),
-        };
-        Ok(cx.publish(&failed).await?)
+            .map_err(SendError::Untold)
+    }
+
+    async fn on_dead_letter(&self, send: &Send, letter: &Letter, cx: &mut Cx<'_>) -> Result<(), SendError> {
+        afterwards::failed(send, letter, cx).await
     }
 }
 
-async fn told(sent: &Sent, cx: &mut Cx<'_>) -> Result<(), CxError> {
-    cx.publish(sent).await?;
-    let tx = cx.tx().await?;
-    outgoing::forget(tx, &sent.id).await?;
-    Ok(sends::record(tx, sent).await?)
+fn count(send: &Send, class: &'static str) {
+    metrics::counter!("postroom_sends_total", "account" => send.account.clone(), "class" => class)
+        .increment(1);
 }
 
-/// As [`SmtpError`] shows a refusal that is about the recipient and nothing else.
-const AT_RCPT: &str = "the relay answered RCPT with ";
+/// The answer to an earlier try was lost. True when the mail is known to have gone out after all; otherwise it may go out
+/// again, if the account's policy allows that.
+async fn made_up_for(account: &Outbound, send: &Send, cx: &mut Cx<'_>) -> Result<bool, SendError> {
+    match afterwards::look(account, send).await {
+        Some(Ok(true)) => {
+            count(send, "sent");
+            let response = "the answer was lost, and the mail is in the folder of what was sent".to_owned();
+            let sent = sent(send, response, false, cx);
+            afterwards::told(&sent, account, cx).await?;
+            Ok(true)
+        }
+        Some(Err(trouble)) if !is_expired(send) => Err(SendError::Unseen { trouble }),
+        _ if account.on_unknown == OnUnknown::Hold => Err(SendError::Held),
+        _ => Ok(false),
+    }
+}
+
+fn sent(send: &Send, response: String, resent_after_unknown: bool, cx: &Cx<'_>) -> Sent {
+    Sent {
+        id: send.id.clone(),
+        account: send.account.clone(),
+        to: send.to.address.clone(),
+        message_id: send.message_id.clone(),
+        response,
+        attempts: u32::try_from(cx.attempt()).unwrap_or(u32::MAX),
+        resent_after_unknown,
+    }
+}
 
 async fn suppressed(send: &Send, cx: &Cx<'_>) -> Result<Option<Suppression>, CxError> {
     let mut tx = cx.store().read().await?;
@@ -241,25 +208,14 @@ async fn suppressed(send: &Send, cx: &Cx<'_>) -> Result<Option<Suppression>, CxE
     Ok(found)
 }
 
-/// Whether a person has sent a mail on its way again of which nobody knows that it did not arrive.
-async fn replays_a_doubt(cx: &Cx<'_>) -> Result<bool, CxError> {
-    let Some(id) = cx.headers().get(headers::REPLAY) else {
-        return Ok(false);
-    };
-    let mut tx = cx.store().read().await?;
-    Ok(dead_letters::find(&mut tx, id)
-        .await?
-        .is_some_and(|letter| may_have_arrived(&letter)))
-}
-
 /// Shuts the gate on what concerns all mails of the account, and turns trouble that has lasted too long into an end.
 async fn weighed(error: SendError, account: &Outbound, send: &Send, earlier: bool, cx: &Cx<'_>) -> SendError {
-    metrics::counter!("postroom_sends_total", "account" => send.account.clone(), "class" => error.class())
-        .increment(1);
+    count(send, error.class());
     let SendError::Smtp { trouble, .. } = error else {
         return error;
     };
-    if trouble.is_unknown() && account.on_unknown == OnUnknown::Hold {
+    // Where there is a folder that may know, it is asked first.
+    if trouble.is_unknown() && account.on_unknown == OnUnknown::Hold && account.proof().is_none() {
         return SendError::Held;
     }
     if waits_for_ever(&trouble) && is_expired(send) {

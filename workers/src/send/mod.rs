@@ -2,25 +2,33 @@
 //!
 //! ```text
 //! deliver   the handler
+//! outbound  the way out of an account
+//! afterwards  what is told once a mail's fate is known, and how a lost answer is made up for
 //! pool      connections that wait for the next mail
 //! verdict   what each way to fail means for the mail
 //! press     a mail's bytes, made once: by its template, with its files, signed
+//! sent_folder  where what was sent is kept: looked into when a verdict was lost, filled where the provider doesn't
 //! template  the folder of templates; pure once it is read
 //! message   payload → bytes, the same every time; pure
 //! dkim      signatures; pure once the keys are read
 //! smtp      one transaction, step by step, with a verdict that tells sent, not sent and unknown apart
 //! ```
 
+mod afterwards;
 mod deliver;
 pub mod dkim;
 pub mod message;
+mod outbound;
 mod pool;
 mod press;
+pub mod sent_folder;
 pub mod smtp;
 pub mod template;
 mod verdict;
 
-pub use deliver::{OnUnknown, Outbound, SendMail};
+pub use deliver::SendMail;
+pub use outbound::{OnUnknown, Outbound};
 pub use pool::PoolKeeper;
 pub use press::{Press, PressError};
+pub use sent_folder::{FileSent, KeptBy, SentFolder};
 pub use verdict::SendError;

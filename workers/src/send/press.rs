@@ -66,8 +66,13 @@ impl Press {
         }
     }
 
-    /// The mail: the bytes of an earlier try, or made now.
-    pub(super) async fn print(&self, send: &Send, cx: &Cx<'_>) -> Result<Print, PressError> {
+    /// The mail: the bytes of an earlier try, or made now. `files_copy` keeps them also for the copy that is filed later.
+    pub(super) async fn print(
+        &self,
+        send: &Send,
+        files_copy: bool,
+        cx: &Cx<'_>,
+    ) -> Result<Print, PressError> {
         let is_first = cx.attempt() <= 1 && cx.headers().get(headers::REPLAY).is_none();
         if !is_first && let Some(bytes) = kept(&send.id, cx).await? {
             let (sender, recipient) = message::envelope(send)?;
@@ -85,7 +90,7 @@ impl Press {
         let files = self.files(send).await?;
         let mut mail = message::build(send, &content, &files)?;
         let signatures = self.signers.sign(send, &mail.bytes)?;
-        let must_be_kept = send.template.is_some() || !signatures.is_empty();
+        let must_be_kept = files_copy || send.template.is_some() || !signatures.is_empty();
         mail.bytes.splice(..0, signatures);
         Ok(Print { mail, must_be_kept })
     }

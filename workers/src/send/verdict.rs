@@ -7,6 +7,7 @@ use postroom::{CxError, HandlerError, Verdict};
 
 use super::press::PressError;
 use super::smtp::SmtpError;
+use crate::ingest::imap::ImapError;
 
 /// A relay that broke off is asked again after this; the mail waits, and is not given up for it.
 pub(super) const TROUBLE_PAUSE: Duration = Duration::from_secs(60);
@@ -48,6 +49,11 @@ pub enum SendError {
     /// The relay has the mail, and nothing says so: it may go out once more.
     #[error("the relay took the mail, but that could not be written down: {0}")]
     Untold(#[source] CxError),
+    /// The folder that may know what became of an earlier try can't be looked into.
+    #[error(
+        "a try ended without an answer after the final dot, and the folder of what was sent can't be looked into: {trouble}"
+    )]
+    Unseen { trouble: ImapError },
     /// The policy of the account is to leave this to a person.
     #[error("the relay may have the mail: a try ended without an answer after the final dot")]
     Held,
@@ -96,6 +102,7 @@ impl HandlerError for SendError {
             Self::Smtp { trouble, .. } if trouble.is_permanent() => Verdict::DeadLetter,
             Self::Smtp { trouble, pause, .. } if waits_for_ever(trouble) => Verdict::Snooze(*pause),
             Self::Shut { wait, .. } => Verdict::Snooze(*wait),
+            Self::Unseen { .. } => Verdict::Snooze(TROUBLE_PAUSE),
             Self::Smtp { .. } => Verdict::Retry { after: None },
             Self::Cx(error) => error.verdict(),
         }
@@ -120,6 +127,7 @@ impl HandlerError for SendError {
             Self::Smtp { .. } => "relay",
             Self::Shut { .. } => "shut",
             Self::Untold(_) => UNKNOWN,
+            Self::Unseen { .. } => AFTER_UNKNOWN,
             Self::Held => HELD,
             Self::Suppressed { .. } => "suppressed",
             Self::Expired { .. } => "expired",

@@ -15,6 +15,7 @@ mod ingest;
 mod oauth;
 mod pipeline;
 mod recover;
+mod sent_folder;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod smtp;

@@ -292,6 +292,7 @@ pub(crate) fn outbound(port: u16) -> Outbound {
         gate: Gate::new("help", Service::Smtp, Duration::from_millis(100)),
         hello: "client.test".into(),
         on_unknown: OnUnknown::Resend,
+        sent: None,
         deadlines: Deadlines::default(),
     }
 }

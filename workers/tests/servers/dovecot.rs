@@ -164,10 +164,15 @@ impl Dovecot {
         self.run(&["mailbox", "create", "-u", user, mailbox]);
     }
 
-    /// The raw mails of a mailbox.
+    /// The raw mails of the user's INBOX.
     pub(crate) fn mails(&self, user: &str) -> Vec<String> {
+        self.mails_in(user, "INBOX")
+    }
+
+    /// The raw mails of a mailbox.
+    pub(crate) fn mails_in(&self, user: &str, mailbox: &str) -> Vec<String> {
         let done = self
-            .doveadm(&["-f", "pager", "fetch", "-u", user, "text", "mailbox", "INBOX"])
+            .doveadm(&["-f", "pager", "fetch", "-u", user, "text", "mailbox", mailbox])
             .output()
             .expect("doveadm comes with dovecot-core");
         assert!(

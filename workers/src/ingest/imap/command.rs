@@ -68,6 +68,13 @@ impl Command {
         Ok(self)
     }
 
+    /// Adds bytes as they are, such as a whole mail.
+    pub fn literal(mut self, bytes: &[u8]) -> Self {
+        self.push(format!(" {{{}}}", bytes.len()).as_bytes());
+        self.chunks.push(bytes.to_vec());
+        self
+    }
+
     /// Adds a mailbox name, in the modified UTF-7 of RFC 3501 section 5.1.3.
     pub fn mailbox(self, name: &str) -> Result<Self, ImapError> {
         self.string(&utf7(name))

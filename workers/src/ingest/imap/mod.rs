@@ -7,6 +7,7 @@
 //! line        what a server says, reduced to what matters here
 //! guard       bounds on what a server may say
 //! idle        waiting for news
+//! sent        the folder of what was sent
 //! error       what can fail, and whose fault it is
 //! ```
 //!
@@ -20,6 +21,7 @@ mod error;
 mod guard;
 mod idle;
 mod line;
+mod sent;
 
 use std::future::Future;
 use std::time::Duration;
