@@ -14,10 +14,6 @@ use crate::messages::{AccountPaused, Service};
 
 /// A refused login is tried again after this: servers lock accounts that try too often.
 pub const REFUSED: Duration = Duration::from_secs(300);
-/// First and longest wait for a server that is away or busy; it doubles from one to the other.
-const AWAY: Duration = Duration::from_secs(1);
-const AWAY_CAP: Duration = Duration::from_secs(60);
-
 /// A handle: clones share the gate.
 #[derive(Clone)]
 pub struct Gate(Arc<Inner>);
@@ -32,8 +28,6 @@ struct Inner {
 #[derive(Default)]
 struct State {
     shut: Option<Shut>,
-    /// The next wait for a server that is away.
-    away: Duration,
     /// The refusal was told, and nobody was let in since.
     is_paused: bool,
 }
@@ -78,7 +72,6 @@ impl Gate {
         let was_paused = {
             let mut state = self.state();
             state.shut = None;
-            state.away = Duration::ZERO;
             std::mem::take(&mut state.is_paused)
         };
         if was_paused {
@@ -89,21 +82,6 @@ impl Gate {
             );
             self.gauge(0.0);
         }
-    }
-
-    /// The server is away or busy: others wait a little, and longer each time. Those who knocked at the same moment
-    /// count once.
-    pub fn away(&self, why: &str) {
-        let now = Instant::now();
-        let mut state = self.state();
-        if state.shut.as_ref().is_some_and(|shut| shut.until > now) {
-            return;
-        }
-        state.away = (state.away * 2).clamp(AWAY, AWAY_CAP);
-        state.shut = Some(Shut {
-            until: now + state.away,
-            why: why.to_owned(),
-        });
     }
 
     /// The server refused the account. Told once, in the log and as `accounts.paused`. Gives the wait.
@@ -173,26 +151,6 @@ mod tests {
 
     fn gate() -> Gate {
         Gate::new("help", Service::Smtp, REFUSED)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_server_that_is_away_is_asked_less_and_less_often() {
-        let gate = gate();
-        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
-            gate.away("connection refused");
-            // Another mail that knocked at the same moment.
-            gate.away("connection refused");
-            let shut = gate.is_shut().unwrap();
-            assert_eq!(
-                (shut.wait, &*shut.why),
-                (Duration::from_secs(wait), "connection refused")
-            );
-            tokio::time::advance(Duration::from_secs(wait)).await;
-            assert_eq!(gate.is_shut(), None);
-        }
-        gate.opened();
-        gate.away("connection refused");
-        assert_eq!(gate.is_shut().unwrap().wait, AWAY);
     }
 
     #[tokio::test]

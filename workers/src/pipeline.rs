@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use postroom::{App, CancellationToken, Handler, Store};
+use postroom::{App, CancellationToken, Spec, Store};
 
 use crate::blob::BlobStore;
 use crate::config::{self, Secret};
 use crate::gate::{self, Gate};
 use crate::ingest::{Ingest, MarkAnswered, Pace, Policies, Reparse, Watched};
 use crate::login::{Credential, Login, Tokens};
-use crate::messages::Service;
+use crate::messages::{Send, Service};
 use crate::reply::{AutoReply, ComposeReply, Identity};
+use crate::send::pace;
 use crate::send::smtp::Deadlines;
 use crate::send::{FileSent, KeptBy, Outbound, Press, SendMail, SentFolder};
 use crate::store::{outgoing, sends};
@@ -89,6 +90,8 @@ impl Account {
                 gate: gate(Service::Smtp),
                 hello: account.smtp.hello.clone(),
                 on_unknown: account.on_unknown,
+                pace: account.sending.rate.map(pace::Pace::new),
+                warm_up: account.sending.warm_up.clone(),
                 sent: sent_folder(account, &dialer, imap_login.as_ref()),
                 deadlines: Deadlines::default(),
             },
@@ -137,9 +140,9 @@ pub fn with_reply(app: App, accounts: &[Account]) -> App {
         .handler(ComposeReply::new(identities))
 }
 
-/// Adds sending, with its own first and longest wait between tries where `backoff` gives them.
+/// Adds sending, with the handler's own spec or a variant of it.
 #[must_use]
-pub fn with_send(app: App, accounts: &[Account], press: Press, backoff: Option<(Duration, Duration)>) -> App {
+pub fn with_send(app: App, accounts: &[Account], press: Press, spec: Spec<Send>) -> App {
     for account in accounts {
         account.keep_sign_in(app.store());
     }
@@ -147,9 +150,6 @@ pub fn with_send(app: App, accounts: &[Account], press: Press, backoff: Option<(
         .iter()
         .map(|account| (account.name.clone(), account.outbound.clone()))
         .collect();
-    let spec = backoff.map_or_else(SendMail::spec, |(first, cap)| {
-        SendMail::spec_with_backoff(first, cap)
-    });
     let store = app.store().clone();
     let send = SendMail::new(outbound, press);
     let keeper = send.keeper();
@@ -170,7 +170,7 @@ pub fn with_send(app: App, accounts: &[Account], press: Press, backoff: Option<(
 
 /// Where the account keeps what it has sent, by the configuration.
 fn sent_folder(account: &config::Account, dialer: &Dialer, login: Option<&Login>) -> Option<SentFolder> {
-    let config::SentFolder { mailbox, kept_by } = account.sent_folder.clone()?;
+    let config::SentFolder { mailbox, kept_by } = account.sending.sent_folder.clone()?;
     Some(SentFolder {
         endpoint: account.imap.endpoint.clone(),
         dialer: dialer.clone(),

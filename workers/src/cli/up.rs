@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use postroom::App;
+use postroom::{App, Handler, PerKey};
 use postroom_broker::{Broker, Config as BrokerConfig};
 
 use super::CliError;
@@ -10,7 +10,7 @@ use crate::blob::BlobStore;
 use crate::config::{Config, Flags, Sending};
 use crate::pipeline::{Account, with_ingest, with_reply, with_send};
 use crate::preflight::{self, Closed};
-use crate::send::Press;
+use crate::send::{Press, SendMail};
 
 /// Where the embedded broker listens, as any NATS client expects.
 pub(super) const BROKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4222);
@@ -84,13 +84,22 @@ async fn work(config: &Config, parts: &[Part]) -> Result<(), CliError> {
         app = with_reply(app, &accounts);
     }
     if does(Part::Send) {
-        let Sending { templates, signers } = config.sending.clone();
+        let Sending {
+            templates,
+            signers,
+            domain_rate,
+        } = config.sending.clone();
+        let spec = SendMail::spec();
+        let spec = match domain_rate {
+            Some(rate) => spec.per_key(SendMail::domain, PerKey::rate(rate)),
+            None => spec,
+        };
         let press = Press {
             blobs: blobs.clone(),
             templates,
             signers,
         };
-        app = with_send(app, &accounts, press, None);
+        app = with_send(app, &accounts, press, spec);
     }
     tracing::info!(accounts = accounts.len(), "working; Ctrl-C ends it");
     app.run().await.map_err(CliError::wrong)

@@ -15,6 +15,7 @@
 //! aliases = ["support@shop.example"]
 //! sender = "Shop Help"                     # the name in From
 //! on_unknown = "resend"                    # or "hold", when nobody knows whether a mail went out
+//! rate = "20/m"                            # mails, from each process that sends
 //! ca_file = "ca.pem"                       # to trust besides the system's certificates
 //!
 //! [accounts.imap]
@@ -58,9 +59,18 @@
 //! sign_in_url = "https://id.shop.example"  # for `postroom login` with a token_url
 //! ```
 //!
+//! A new address gains its reputation slowly:
+//!
+//! ```toml
+//! [accounts.warm_up]
+//! begins = "2026-11-24"
+//! per_day = "50, 100, 200, 400, 800"       # and no limit from the sixth day on
+//! ```
+//!
 //! Mails are written by templates, where they name one, and signed with each key of the sender's domain:
 //!
 //! ```toml
+//! domain_rate = "10/s"                     # mails to one recipient's domain, by each account and process
 //! templates = "mails"                      # a folder: NAME.txt, NAME.html, NAME.subject
 //!
 //! [[dkim]]
@@ -96,7 +106,7 @@ use crate::reply::Rules;
 use crate::send::OnUnknown;
 use crate::tls::Endpoint;
 pub use secret::Secret;
-pub use sending::{Sending, SentFolder};
+pub use sending::{OfAccount, Sending, SentFolder};
 use sources::Sources;
 
 /// Looked for in this order, when none is named.
@@ -129,7 +139,7 @@ pub struct Account {
     pub on_unknown: OnUnknown,
     pub ca_file: Option<PathBuf>,
     pub oauth: Option<OAuth>,
-    pub sent_folder: Option<SentFolder>,
+    pub sending: OfAccount,
     pub imap: Imap,
     pub smtp: Smtp,
     pub rules: Rules,

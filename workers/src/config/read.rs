@@ -91,8 +91,8 @@ fn account(
     let rules = rules(&mut section);
     let imap = section.section("imap", "[accounts.imap]");
     let smtp = section.section("smtp", "[accounts.smtp]");
+    let sending = sending::of_account(&mut section);
     let oauth = section.section("oauth", "[accounts.oauth]");
-    let sent = section.section("sent", "[accounts.sent]");
     if imap.is_none() {
         section.wrong("needs [accounts.imap] with host, user and password_env");
     }
@@ -105,7 +105,6 @@ fn account(
         .and_then(|address| address.rsplit_once('@'))
         .map(|(_, domain)| domain.to_owned());
     let has_oauth = oauth.is_some();
-    let sent_folder = sent.and_then(|it| sending::sent_folder(it, has_oauth));
     let oauth = oauth.map(|it| oauth::read(it, surroundings));
     let (imap, smtp) = (
         imap.and_then(|it| read_imap(it, surroundings, has_oauth)),
@@ -123,7 +122,7 @@ fn account(
         on_unknown,
         ca_file,
         oauth,
-        sent_folder,
+        sending,
         imap: imap?,
         smtp: smtp?,
         rules: rules?,

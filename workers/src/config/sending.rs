@@ -1,10 +1,13 @@
 //! `templates` and `[[dkim]]`: what mails are made with. The files are read here, so that what is wrong with one is told
 //! before anything starts.
 
+use postroom::Rate;
+
 use super::read::{Surroundings, path};
 use super::section::{Given, Section, note};
 use crate::send::KeptBy;
 use crate::send::dkim::{Signer, Signers};
+use crate::send::pace::WarmUp;
 use crate::send::template::Templates;
 
 /// What all accounts' mails are made with.
@@ -12,6 +15,8 @@ use crate::send::template::Templates;
 pub struct Sending {
     pub templates: Templates,
     pub signers: Signers,
+    /// Of each account to each recipient's domain.
+    pub domain_rate: Option<Rate>,
 }
 
 pub(super) fn read(top: &mut Section<'_>, surroundings: &Surroundings<'_>) -> Sending {
@@ -24,9 +29,58 @@ pub(super) fn read(top: &mut Section<'_>, surroundings: &Surroundings<'_>) -> Se
         .sections("dkim", "[[dkim]]")
         .into_iter()
         .filter_map(|section| signer(section, surroundings));
+    let domain_rate = rate(top, "domain_rate");
     Sending {
+        domain_rate,
         signers: signers.collect(),
         templates: templates.unwrap_or_default(),
+    }
+}
+
+fn rate(section: &mut Section<'_>, key: &'static str) -> Option<Rate> {
+    let right = "write mails and a time, such as \"10/s\", \"20/m\" or \"5000/d\"";
+    section
+        .parsed_by(key, right, |text| Rate::parse(text).ok())
+        .map(|given| given.value)
+}
+
+fn warm_up(mut section: Section<'_>) -> Option<WarmUp> {
+    let wants = |section: &Section<'_>, key: &str, example: &str| {
+        if !section.has(key) {
+            section.wrong(format_args!("needs `{key}`, for example {key} = \"{example}\""));
+        }
+    };
+    wants(&section, "begins", "2026-11-24");
+    wants(&section, "per_day", "50, 100, 200");
+    let begins = section.parsed("begins", "write a day, such as \"2026-11-24\"");
+    let per_day = section.parsed(
+        "per_day",
+        "write the mails of each day in turn, such as \"50, 100, 200\"",
+    );
+    section.finish();
+    Some(WarmUp {
+        begins: begins?.value,
+        per_day: per_day?.value,
+    })
+}
+
+/// How an account's mails go out, beside its relay.
+#[derive(Debug, Clone, Default)]
+pub struct OfAccount {
+    pub sent_folder: Option<SentFolder>,
+    /// Mails, from each process.
+    pub rate: Option<Rate>,
+    pub warm_up: Option<WarmUp>,
+}
+
+pub(super) fn of_account(account: &mut Section<'_>) -> OfAccount {
+    let has_oauth = account.has("oauth");
+    let sent = account.section("sent", "[accounts.sent]");
+    let warm = account.section("warm_up", "[accounts.warm_up]");
+    OfAccount {
+        sent_folder: sent.and_then(|section| sent_folder(section, has_oauth)),
+        rate: rate(account, "rate"),
+        warm_up: warm.and_then(warm_up),
     }
 }
 
@@ -38,7 +92,7 @@ pub struct SentFolder {
 }
 
 /// Those whose logins are by OAuth keep what they send.
-pub(super) fn sent_folder(mut section: Section<'_>, has_oauth: bool) -> Option<SentFolder> {
+fn sent_folder(mut section: Section<'_>, has_oauth: bool) -> Option<SentFolder> {
     let mailbox = section.required("mailbox", "Sent");
     let words = [("postroom", KeptBy::Postroom), ("provider", KeptBy::Provider)];
     let kept_by = section.choice("kept_by", &words);

@@ -1,5 +1,7 @@
 //! Settings as people write them, rightly and wrongly.
 
+use postroom::Rate;
+
 use super::*;
 use crate::ingest::After;
 use crate::tls::Security;
@@ -467,4 +469,37 @@ fn what_becomes_of_announced_mails_is_checked() {
         "after = 'flag'\nafter_folder = 'Old'",
         "which only after = \"move\" fills",
     );
+}
+
+#[test]
+fn what_an_account_sends_how_fast_and_where_it_is_kept() {
+    let with = |more: &str| ACCOUNT.replace("[accounts.imap]", &format!("{more}\n[accounts.imap]"));
+    let account = read(
+        &(with("rate = \"20/m\"") + "[accounts.sent]\nmailbox = \"Sent\"\n[accounts.warm_up]\nbegins = \"2026-11-24\"\nper_day = \"50, 100\""),
+        &[],
+    )
+    .accounts
+    .remove(0)
+    .sending;
+    assert_eq!(account.rate, Some(Rate::new(20, Duration::from_secs(60))));
+    assert_eq!(
+        account.sent_folder.unwrap().kept_by,
+        crate::send::KeptBy::Postroom
+    );
+    assert!(account.warm_up.is_some());
+    let text = mistakes(
+        &with("rate = \"fast\"\n[accounts.sent]\nkept_by = \"me\"\n[accounts.warm_up]\nper_day = \"0\""),
+        &[],
+    );
+    for words in [
+        "`rate` is \"fast\"; write mails and a time",
+        "[accounts.sent] needs `mailbox`",
+        "`kept_by` is \"me\"; write \"postroom\" or \"provider\"",
+        "[accounts.warm_up] needs `begins`",
+        "`per_day` is \"0\"",
+    ] {
+        assert!(text.contains(words), "{words:?} is not in\n{text}");
+    }
+    let text = mistakes("domain_rate = \"0/s\"", &[]);
+    assert!(text.contains("`domain_rate` is \"0/s\""), "{text}");
 }

@@ -11,7 +11,7 @@ use super::report::Report;
 use super::stage::{Stage, StageError};
 use crate::pipeline::{with_ingest, with_reply, with_send};
 use crate::progress::Progress;
-use crate::send::Press;
+use crate::send::{Press, SendMail};
 use crate::store::mails;
 
 /// So that a mail refused twice is through within seconds.
@@ -96,7 +96,7 @@ pub async fn run(options: DemoOptions, out: &mut (impl Write + Send)) -> Result<
         with_reply(with_ingest(app, &accounts, &stage.blobs), &accounts),
         &accounts,
         Press::new(stage.blobs.clone()),
-        Some(BACKOFF),
+        SendMail::spec_with_backoff(BACKOFF.0, BACKOFF.1),
     );
     let running = app.start().await?;
     let ended = tokio::select! {

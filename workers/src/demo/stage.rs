@@ -206,6 +206,8 @@ fn account(devmail: &DevMail) -> Result<Account, StageError> {
             hello: "localhost".into(),
             on_unknown: OnUnknown::Resend,
             sent: None,
+            pace: None,
+            warm_up: None,
             deadlines: Deadlines::default(),
         },
         dialer,

@@ -1,21 +1,23 @@
 //! The handler that sends.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use postroom::store::dead_letters::Letter;
-use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError as _, Key, Spec};
+use postroom::{Ambiguous, Cx, CxError, Handle, Handler, HandlerError as _, Key, Spec, Verdict};
 
 use super::afterwards;
+use super::breaker::Breaker;
 use super::message::Outgoing;
 use super::outbound::{OnUnknown, Outbound};
 use super::pool::{Pool, PoolKeeper, Pooled};
 use super::press::Press;
 use super::smtp::{Offer, Relay, SmtpError};
-use super::verdict::{SendError, TROUBLE_PAUSE, waits_for_ever};
+use super::verdict::{SendError, TROUBLE_PAUSE};
 use crate::gate::Wait;
 use crate::messages::{Send, Sent};
+use crate::store::sent_per_day;
 use crate::store::suppressions::{self, Suppression};
 
 /// RFC 5321 section 4.5.4.1 gives up after four to five days. It also bounds how long trouble may hold a mail back,
@@ -27,6 +29,8 @@ const EXPIRY: Duration = Duration::from_secs(5 * 24 * 3600);
 pub struct SendMail {
     accounts: HashMap<String, Outbound>,
     pools: HashMap<String, Pool>,
+    /// By host and port: accounts share their relay's trouble.
+    breakers: HashMap<(String, u16), Breaker>,
     press: Press,
 }
 
@@ -37,9 +41,17 @@ impl SendMail {
             .keys()
             .map(|name| (name.clone(), Pool::default()))
             .collect();
+        let relays = accounts.values().map(|account| account.endpoint.clone());
+        let breakers = relays
+            .map(|relay| {
+                let breaker = Breaker::new(format!("{}:{}", relay.host, relay.port));
+                ((relay.host, relay.port), breaker)
+            })
+            .collect();
         Self {
             accounts,
             pools,
+            breakers,
             press,
         }
     }
@@ -59,16 +71,133 @@ impl SendMail {
         /// All deadlines of one transaction together.
         const TIMEOUT: Duration = Duration::from_secs(30 * 60);
         Spec::new("send")
-            .idempotent(|send: &Send| Key::of(&[&send.id]), TTL)
+            .idempotent(
+                |send: &Send| match &send.send_at {
+                    None => Key::of(&[&send.id]),
+                    // What is put off comes again at its time, under the key that it has then.
+                    Some(at) => Key::of(&[&send.id, &"at", &at.to_string()]),
+                },
+                TTL,
+            )
             .retry(TRIES, first, cap)
             .timeout(TIMEOUT)
             .concurrency(8)
             .ambiguous(Ambiguous::Resend)
     }
 
+    /// Account and recipient's domain: what shares a rate, for [`Spec::per_key`].
+    pub fn domain(send: &Send) -> Key {
+        let domain = send.to.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        Key::of(&[&send.account, &domain.to_lowercase()])
+    }
+
     fn account(&self, send: &Send) -> Result<&Outbound, SendError> {
         let account = self.accounts.get(&send.account);
         account.ok_or_else(|| SendError::UnknownAccount(send.account.clone()))
+    }
+
+    fn breaker(&self, account: &Outbound) -> Option<&Breaker> {
+        let relay = &account.endpoint;
+        self.breakers.get(&(relay.host.clone(), relay.port))
+    }
+
+    /// Whatever is wrong with the mail is told now, and not at its time.
+    async fn put_off(&self, at: Timestamp, send: Send, cx: &mut Cx<'_>) -> Result<(), SendError> {
+        let later = Send {
+            send_at: None,
+            date: at.max(send.date),
+            ..send
+        };
+        self.press.print(&later, false, cx).await?;
+        cx.publish_at(SystemTime::from(at), &later).await?;
+        Ok(())
+    }
+
+    /// Waits for nothing, but says so where the mail has to: for its relay, for its account's rate, for tomorrow. Gives the
+    /// day of which it has taken a place.
+    async fn turn(
+        &self,
+        account: &Outbound,
+        send: &Send,
+        earlier: bool,
+        cx: &Cx<'_>,
+    ) -> Result<Option<String>, SendError> {
+        if let Some(wait) = account.pace.as_ref().and_then(|pace| pace.wait(&send.id)) {
+            return Err(paced(wait, "the account's `rate` is used up", send, earlier));
+        }
+        let mut day = None;
+        if let Some(today) = account
+            .warm_up
+            .as_ref()
+            .and_then(|warm_up| warm_up.today(Timestamp::now()))
+        {
+            let mut tx = cx.store().begin().await.map_err(CxError::from)?;
+            let taken = sent_per_day::take(&mut tx, &send.account, &today.day, today.limit).await;
+            let taken = taken.map_err(CxError::from)?;
+            tx.commit().await.map_err(CxError::from)?;
+            if !taken {
+                return Err(paced(
+                    today.rest,
+                    "the account is warming up, and has sent what it may today",
+                    send,
+                    earlier,
+                ));
+            }
+            day = Some(today.day);
+        }
+        // Asked last: whoever may try has to.
+        if let Some(shut) = self.breaker(account).and_then(Breaker::ask) {
+            if let Some(day) = day {
+                give_back(&send.account, &day, cx).await;
+            }
+            return Err(waiting(shut, send, earlier));
+        }
+        Ok(day)
+    }
+
+    /// Shuts the way for what concerns others, too, and turns trouble that has lasted too long into an end.
+    async fn weighed(
+        &self,
+        error: SendError,
+        account: &Outbound,
+        send: &Send,
+        earlier: bool,
+        cx: &Cx<'_>,
+    ) -> SendError {
+        count(send, error.class());
+        let SendError::Smtp { trouble, .. } = error else {
+            return error;
+        };
+        // Where there is a folder that may know, it is asked first.
+        if trouble.is_unknown() && account.on_unknown == OnUnknown::Hold && account.proof().is_none() {
+            self.shut(account, &trouble, cx).await;
+            return SendError::Held;
+        }
+        let pause = self.shut(account, &trouble, cx).await;
+        if !trouble.is_unknown() && !trouble.is_permanent() && is_expired(send) {
+            let why = trouble.to_string();
+            return SendError::Expired { why, earlier };
+        }
+        SendError::Smtp {
+            trouble,
+            earlier,
+            pause,
+        }
+    }
+
+    /// How long the mail waits for what happened, and others with it.
+    async fn shut(&self, account: &Outbound, trouble: &SmtpError, cx: &Cx<'_>) -> Duration {
+        let Some(breaker) = self.breaker(account) else {
+            return TROUBLE_PAUSE;
+        };
+        if trouble.is_host_trouble() {
+            return breaker.failed(&trouble.to_string());
+        }
+        breaker.answered();
+        if trouble.is_account_trouble() {
+            return account.gate.refused(cx.store(), &trouble.to_string()).await;
+        }
+        TROUBLE_PAUSE
     }
 
     async fn transact(
@@ -87,6 +216,9 @@ impl SendMail {
             cx.effect_did_not_happen();
         }
         let (response, relay) = delivered.map_err(SendError::of)?;
+        if let Some(breaker) = self.breaker(account) {
+            breaker.answered();
+        }
         pool.give_back(relay, mails + 1).await;
         Ok(response)
     }
@@ -128,6 +260,9 @@ impl Handle<Send> for SendMail {
 
     async fn handle(&self, send: Send, cx: &mut Cx<'_>) -> Result<(), SendError> {
         let account = self.account(&send)?;
+        if let Some(at) = send.send_at {
+            return self.put_off(at, send, cx).await;
+        }
         if cx.unresolved_effect().is_some() && made_up_for(account, &send, cx).await? {
             return Ok(());
         }
@@ -150,10 +285,17 @@ impl Handle<Send> for SendMail {
         if let Some(shut) = account.gate.is_shut() {
             return Err(waiting(shut, &send, earlier));
         }
+        let day = self.turn(account, &send, earlier, cx).await?;
         let mail = print.keep(&send, cx).await?;
         let response = match self.transact(account, &send, &mail, cx).await {
             Ok(response) => response,
-            Err(error) => return Err(weighed(error, account, &send, earlier, cx).await),
+            Err(error) => {
+                let error = self.weighed(error, account, &send, earlier, cx).await;
+                if let Some(day) = day.filter(|_| !matches!(error.verdict(), Verdict::Ambiguous)) {
+                    give_back(&send.account, &day, cx).await;
+                }
+                return Err(error);
+            }
         };
         count(&send, "sent");
         let sent = sent(&send, response, earlier, cx);
@@ -208,38 +350,26 @@ async fn suppressed(send: &Send, cx: &Cx<'_>) -> Result<Option<Suppression>, CxE
     Ok(found)
 }
 
-/// Shuts the gate on what concerns all mails of the account, and turns trouble that has lasted too long into an end.
-async fn weighed(error: SendError, account: &Outbound, send: &Send, earlier: bool, cx: &Cx<'_>) -> SendError {
-    count(send, error.class());
-    let SendError::Smtp { trouble, .. } = error else {
-        return error;
+/// A place that is not given back is a mail less today.
+async fn give_back(account: &str, day: &str, cx: &Cx<'_>) {
+    let given = async {
+        let mut tx = cx.store().begin().await?;
+        sent_per_day::give_back(&mut tx, account, day).await?;
+        tx.commit().await
     };
-    // Where there is a folder that may know, it is asked first.
-    if trouble.is_unknown() && account.on_unknown == OnUnknown::Hold && account.proof().is_none() {
-        return SendError::Held;
-    }
-    if waits_for_ever(&trouble) && is_expired(send) {
-        let why = trouble.to_string();
-        shut(account, &trouble, cx).await;
-        return SendError::Expired { why, earlier };
-    }
-    let pause = shut(account, &trouble, cx).await;
-    SendError::Smtp {
-        trouble,
-        earlier,
-        pause,
+    if let Err(error) = given.await {
+        tracing::warn!(account, %error, "a mail that did not go out counts for the day all the same");
     }
 }
 
-/// How long the mails of the account wait for what happened to this one.
-async fn shut(account: &Outbound, trouble: &SmtpError, cx: &Cx<'_>) -> Duration {
-    if trouble.is_account_trouble() {
-        return account.gate.refused(cx.store(), &trouble.to_string()).await;
+fn paced(wait: Duration, why: &'static str, send: &Send, earlier: bool) -> SendError {
+    match is_expired(send) {
+        true => SendError::Expired {
+            why: why.to_owned(),
+            earlier,
+        },
+        false => SendError::Paced { wait, why },
     }
-    if trouble.is_host_trouble() {
-        account.gate.away(&trouble.to_string());
-    }
-    account.gate.is_shut().map_or(TROUBLE_PAUSE, |shut| shut.wait)
 }
 
 /// The gate is shut: the mail waits for it, if not for ever.

@@ -3,6 +3,8 @@
 //! ```text
 //! deliver   the handler
 //! outbound  the way out of an account
+//! pace      how fast an account sends, by the second and by the day
+//! breaker   a relay in trouble is left alone for a while
 //! afterwards  what is told once a mail's fate is known, and how a lost answer is made up for
 //! pool      connections that wait for the next mail
 //! verdict   what each way to fail means for the mail
@@ -15,10 +17,12 @@
 //! ```
 
 mod afterwards;
+mod breaker;
 mod deliver;
 pub mod dkim;
 pub mod message;
 mod outbound;
+pub mod pace;
 mod pool;
 mod press;
 pub mod sent_folder;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::{Pace, WarmUp};
 use super::sent_folder::{KeptBy, SentFolder};
 use super::smtp::Deadlines;
 use crate::gate::Gate;
@@ -31,6 +32,8 @@ pub struct Outbound {
     pub on_unknown: OnUnknown,
     /// Where what was sent is kept.
     pub sent: Option<SentFolder>,
+    pub pace: Option<Pace>,
+    pub warm_up: Option<WarmUp>,
     pub deadlines: Deadlines,
 }
 

@@ -79,6 +79,7 @@ impl Press {
             let mail = Outgoing {
                 sender,
                 recipient,
+                message_id: send.message_id.clone(),
                 bytes,
             };
             return Ok(Print {

@@ -35,6 +35,9 @@ pub enum SendError {
         why: String,
         earlier: bool,
     },
+    /// The account sends no faster than it was told to.
+    #[error("the mail waits for its turn: {why}")]
+    Paced { wait: Duration, why: &'static str },
     /// The recipient is on the list of those that are not written to.
     #[error(
         "{address} is suppressed ({cause}: {detail}); to write to it again run `postroom suppressions remove {address}`, \
@@ -103,7 +106,10 @@ impl HandlerError for SendError {
             Self::Smtp { trouble, pause, .. } if waits_for_ever(trouble) => Verdict::Snooze(*pause),
             Self::Shut { wait, .. } => Verdict::Snooze(*wait),
             Self::Unseen { .. } => Verdict::Snooze(TROUBLE_PAUSE),
-            Self::Smtp { .. } => Verdict::Retry { after: None },
+            Self::Smtp { trouble, .. } => Verdict::Retry {
+                after: trouble.asked_wait(),
+            },
+            Self::Paced { wait, .. } => Verdict::Snooze(*wait),
             Self::Cx(error) => error.verdict(),
         }
     }
@@ -126,6 +132,7 @@ impl HandlerError for SendError {
             Self::Smtp { trouble, .. } if trouble.code().is_some() => "deferred",
             Self::Smtp { .. } => "relay",
             Self::Shut { .. } => "shut",
+            Self::Paced { .. } => "paced",
             Self::Untold(_) => UNKNOWN,
             Self::Unseen { .. } => AFTER_UNKNOWN,
             Self::Held => HELD,

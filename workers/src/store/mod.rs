@@ -8,5 +8,6 @@ pub mod mails;
 pub mod outgoing;
 pub mod replies;
 pub mod sends;
+pub mod sent_per_day;
 pub mod sign_ins;
 pub mod suppressions;

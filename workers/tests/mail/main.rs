@@ -19,6 +19,7 @@ mod sent_folder;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod smtp;
+mod tempo;
 mod world;
 
 use std::sync::LazyLock;

@@ -417,7 +417,7 @@ async fn mails_share_a_connection_and_outlive_it(on: On) {
 }
 
 /// The attempts that the ledger counts against each mail under way that waits.
-async fn waiting(world: &World) -> Vec<i64> {
+pub(crate) async fn waiting(world: &World) -> Vec<i64> {
     const WAITING: &str = "SELECT attempts FROM deliveries WHERE scope = 'send' AND state = 'retry_at'";
     let mut tx = world.store.read().await.unwrap();
     postroom::on_tx!(tx, connection => sqlx::query_scalar(WAITING).fetch_all(connection).await).unwrap()

@@ -293,6 +293,8 @@ pub(crate) fn outbound(port: u16) -> Outbound {
         hello: "client.test".into(),
         on_unknown: OnUnknown::Resend,
         sent: None,
+        pace: None,
+        warm_up: None,
         deadlines: Deadlines::default(),
     }
 }

@@ -65,6 +65,8 @@ pub struct Outgoing {
     /// Return path; `None` is the null one.
     pub sender: Option<lettre::Address>,
     pub recipient: lettre::Address,
+    /// Without angle brackets.
+    pub message_id: String,
     /// CRLF line ends only, with one at the end.
     pub bytes: Vec<u8>,
 }
@@ -111,6 +113,7 @@ pub fn build(send: &Send, content: &Content, files: &[Vec<u8>]) -> Result<Outgoi
     Ok(Outgoing {
         sender,
         recipient,
+        message_id: send.message_id.clone(),
         bytes,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::time::Duration;
 
 use crate::login::OAuthError;
 use crate::tls::TlsError;
@@ -116,6 +117,16 @@ impl SmtpError {
         }
     }
 
+    /// How long the server asks to wait, where it says so: greylisting does.
+    pub fn asked_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Refused {
+                code: 400..500, text, ..
+            } => wait_in(text),
+            _ => None,
+        }
+    }
+
     /// The enhanced status code (RFC 3463), where the server gave one.
     pub fn enhanced(&self) -> Option<&str> {
         match self {
@@ -162,6 +173,37 @@ pub(super) fn enhanced(code: u16, text: &str) -> Option<String> {
     is_status.then(|| status.to_owned())
 }
 
+/// `try again in 300 seconds`, `retry after 5 minutes`: a number and a unit of time behind a word that asks for patience.
+fn wait_in(text: &str) -> Option<Duration> {
+    /// A server that asks for more is asked again all the same, before the mail is old.
+    const LONGEST: Duration = Duration::from_secs(4 * 3600);
+    const ASKING: [&str; 6] = ["again", "retry", "wait", "greylist", "graylist", "defer"];
+    let text = text.to_ascii_lowercase();
+    let asking = ASKING.iter().filter_map(|word| text.find(word)).min()?;
+    let is_no_part = |c: char| !c.is_ascii_alphanumeric();
+    let words: Vec<&str> = text[asking..]
+        .split(is_no_part)
+        .filter(|word| !word.is_empty())
+        .collect();
+    let time = |(at, word): (usize, &&str)| {
+        let digits = word.len() - word.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number: u64 = word[..digits].parse().ok()?;
+        let unit = if digits < word.len() {
+            &word[digits..]
+        } else {
+            words.get(at + 1)?
+        };
+        let seconds = match unit {
+            "s" | "sec" | "secs" | "second" | "seconds" => 1,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60,
+            "h" | "hr" | "hrs" | "hour" | "hours" => 3600,
+            _ => return None,
+        };
+        Some(Duration::from_secs(number.saturating_mul(seconds)).clamp(Duration::from_secs(1), LONGEST))
+    };
+    words.iter().enumerate().find_map(time)
+}
+
 /// Relays' text goes into events and rows.
 pub(super) fn clip(text: &str) -> String {
     const ENOUGH: usize = 500;
@@ -187,6 +229,39 @@ mod tests {
         check(550, "5.1 short", None);
         check(550, "5.1.1234 long", None);
         check(550, "", None);
+    }
+
+    #[test]
+    fn servers_ask_for_patience_in_their_own_words() {
+        let check = |text, expect: Option<u64>| {
+            assert_eq!(wait_in(text), expect.map(Duration::from_secs), "{text}");
+        };
+        check(
+            "4.2.0 <a@b>: Recipient address rejected: Greylisted, try again in 300 seconds",
+            Some(300),
+        );
+        check(
+            "4.7.1 Greylisting in action, please come back in 00:05:00 or 5 minutes",
+            Some(300),
+        );
+        check("Please retry after 10 min.", Some(600));
+        check("4.7.0 Try again in 1h", Some(3600));
+        check("wait 60s please", Some(60));
+        check("try again in 100 hours", Some(4 * 3600));
+        check("try again in 0 seconds", Some(1));
+        check("try again in 99999999999999999999 seconds", None);
+        check("you sent 500 mails in 10 minutes", None);
+        check("4.2.2 Mailbox full, try again later", None);
+        check("retry in 5 mails", None);
+        check("", None);
+        let refused = |code| SmtpError::Refused {
+            phase: Phase::Rcpt,
+            code,
+            enhanced: None,
+            text: "try again in 9 s".into(),
+        };
+        assert_eq!(refused(450).asked_wait(), Some(Duration::from_secs(9)));
+        assert_eq!(refused(550).asked_wait(), None);
     }
 
     #[test]

@@ -12,7 +12,9 @@
 //! command. The deadlines are those of RFC 5321 section 4.5.3.2 or near them; after the final dot it is ten minutes,
 //! because giving up early is how recipients get two copies.
 
+mod deadlines;
 mod error;
+mod report;
 mod starttls;
 
 use std::fmt;
@@ -27,6 +29,7 @@ use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter,
 use lettre::transport::smtp::response::Response;
 use tokio::time::timeout;
 
+pub use self::deadlines::Deadlines;
 pub use self::error::{Phase, SmtpError, refusal_in};
 use self::error::{SMTPUTF8, clip, enhanced, refusal};
 use self::starttls::SmtpStream;
@@ -39,37 +42,11 @@ use crate::tls::{Dialer, Endpoint, MailStream, Security};
 /// The content goes out in pieces of this size, so that memory stays flat.
 const CHUNK: usize = 64 * 1024;
 
-/// How long each step may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadlines {
-    /// TCP and TLS.
-    pub connect: Duration,
-    /// Greeting and EHLO; some servers make strangers wait on purpose.
-    pub greeting: Duration,
-    /// AUTH, MAIL, RCPT, DATA, each.
-    pub step: Duration,
-    /// Writing the content.
-    pub content: Duration,
-    /// From the final dot to the verdict.
-    pub verdict: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self {
-            connect: Duration::from_secs(30),
-            greeting: minutes(2),
-            step: minutes(2),
-            content: minutes(10),
-            verdict: minutes(10),
-        }
-    }
-}
-
 /// A connection on which a transaction may begin.
 pub struct Relay {
     connection: AsyncSmtpConnection,
+    /// The server takes requests for reports.
+    reports: bool,
     deadlines: Deadlines,
 }
 
@@ -119,11 +96,13 @@ impl Relay {
     ) -> Result<Self, SmtpError> {
         let hello = hello_name(hello);
         let stream = dial(endpoint, dialer, hello, &deadlines).await?;
+        let heard = stream.heard();
         let client = ClientId::Domain(hello.to_owned());
         let greeting = AsyncSmtpConnection::connect_with_transport(Box::new(stream), &client);
         let connection = timely(Phase::Greeting, deadlines.greeting, greeting).await?;
         Ok(Self {
             connection,
+            reports: report::is_offered(&heard.end()),
             deadlines,
         })
     }
@@ -197,6 +176,11 @@ impl Relay {
     /// Offers the mail: sender, recipient, DATA. When this returns, the relay waits for the content.
     pub async fn offer(mut self, mail: &Outgoing) -> Result<Offer, SmtpError> {
         let parameters = self.parameters(mail)?;
+        let reports = if self.reports {
+            report::of_recipient(mail)
+        } else {
+            Vec::new()
+        };
         let step = self.deadlines.step;
         let answer = self
             .connection
@@ -204,7 +188,7 @@ impl Relay {
         completed(Phase::Mail, timely(Phase::Mail, step, answer).await?)?;
         let answer = self
             .connection
-            .command(Rcpt::new(mail.recipient.clone(), Vec::new()));
+            .command(Rcpt::new(mail.recipient.clone(), reports));
         completed(Phase::Rcpt, timely(Phase::Rcpt, step, answer).await?)?;
         let answer = timely(Phase::Data, step, self.connection.command(Data)).await?;
         if !answer.has_code(354) {
@@ -222,7 +206,11 @@ impl Relay {
             .map(AsRef::<str>::as_ref)
             .any(|address: &str| !address.is_ascii());
         let offers = |extension| self.connection.server_info().supports_feature(extension);
-        let mut parameters = Vec::new();
+        let mut parameters = if self.reports {
+            report::of_mail(mail)
+        } else {
+            Vec::new()
+        };
         if international {
             if !offers(Extension::SmtpUtfEight) {
                 return Err(SmtpError::NotOffered(SMTPUTF8));

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use lettre::transport::smtp::client::AsyncTokioStream;
@@ -92,6 +93,29 @@ fn invalid(what: &str) -> io::Error {
 pub(super) struct SmtpStream {
     stream: MailStream,
     greeting: &'static [u8],
+    heard: Heard,
+}
+
+/// What the server says at first: of what it offers, lettre keeps only what it knows. A handle: clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Heard {
+    fn begin() -> Self {
+        Self(Arc::new(Mutex::new(Some(Vec::new()))))
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        if let Some(heard) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            heard.extend_from_slice(&bytes[..bytes.len().min(MAX_REPLY.saturating_sub(heard.len()))]);
+        }
+    }
+
+    /// All of it so far. Nothing more is kept.
+    pub(super) fn end(&self) -> String {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        String::from_utf8_lossy(&heard.unwrap_or_default()).into_owned()
+    }
 }
 
 impl SmtpStream {
@@ -100,6 +124,7 @@ impl SmtpStream {
         Self {
             stream,
             greeting: b"",
+            heard: Heard::begin(),
         }
     }
 
@@ -108,7 +133,14 @@ impl SmtpStream {
         Self {
             stream,
             greeting: b"220 TLS is on\r\n",
+            heard: Heard::begin(),
         }
+    }
+}
+
+impl SmtpStream {
+    pub(super) fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 }
 
@@ -122,7 +154,10 @@ impl AsyncRead for SmtpStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.greeting.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+            this.heard.keep(&buf.filled()[before..]);
+            return read;
         }
         let (now, later) = this.greeting.split_at(this.greeting.len().min(buf.remaining()));
         buf.put_slice(now);
