@@ -22,6 +22,8 @@
 
 mod config;
 mod connection;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod jetstream;
 mod monitor;
 mod protocol;

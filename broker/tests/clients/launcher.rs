@@ -1,7 +1,7 @@
 //! Takes the place of the crate `nats-server` that async-nats' own tests start their servers with.
 //!
-//! `CLIENT_TESTS_SERVER` is the program. `CLIENT_TESTS_FLAGS` set, what a configuration file says is given as flags, as
-//! far as there are flags for it; a test whose file says more fails, and says why.
+//! `CLIENT_TESTS_SERVER` is the program, and `CLIENT_TESTS_ARGUMENTS` what it is told besides, words apart by blanks. The
+//! configuration files of the tests are handed to it as they are.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -101,11 +101,11 @@ fn start(config: &str, port: &str, store: &PathBuf) -> (Child, u16) {
     let program = std::env::var("CLIENT_TESTS_SERVER").expect("CLIENT_TESTS_SERVER names the server");
     let mut command = Command::new(program);
     command.args(["-a", "127.0.0.1", "-p", port]).arg("-sd").arg(store);
-    if std::env::var_os("CLIENT_TESTS_FLAGS").is_some() {
-        command.args(flags(config));
-    } else if !config.is_empty() {
+    if !config.is_empty() {
         command.args(["-c", config]);
     }
+    let more = std::env::var("CLIENT_TESTS_ARGUMENTS").unwrap_or_default();
+    command.args(more.split_whitespace());
     let mut child = command.stderr(Stdio::piped()).spawn().expect("the server starts");
     let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
     let (sender, lines) = channel();
@@ -126,15 +126,4 @@ fn start(config: &str, port: &str, store: &PathBuf) -> (Child, u16) {
             return (child, bound);
         }
     }
-}
-
-/// The flags that say what the file says.
-fn flags(config: &str) -> Vec<String> {
-    let name = config.rsplit('/').next().unwrap_or_default();
-    let flags: &[&str] = match name {
-        "" => &[],
-        "jetstream.conf" => &["-js"],
-        other => panic!("{other} says what there are no flags for"),
-    };
-    flags.iter().map(|flag| (*flag).to_owned()).collect()
 }
