@@ -21,6 +21,7 @@ async fn check(program: &str) {
     suite::streams::check(server.address);
     suite::ttl::check(server.address);
     suite::batches::check(server.address);
+    suite::schedules::check(server.address);
     suite::origins::check(server.address);
     assert!(server.terminate());
     suite::restart::check(program, store.path()).await;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::RetentionPolicy;
 use async_nats::jetstream::{self, Context, stream};
@@ -21,6 +22,8 @@ use tokio::task::JoinSet;
 const KILLS: usize = 6;
 const PUBLISHERS: usize = 8;
 const WORKERS: usize = 4;
+/// A server that has not answered by then has been killed.
+const GONE_AFTER: Duration = Duration::from_millis(700);
 
 /// What the clients were told, over all lives of the server.
 #[derive(Default)]
@@ -61,6 +64,88 @@ async fn consumer(context: &Context, retention: RetentionPolicy) -> PullConsumer
         ..Default::default()
     };
     stream.get_or_create_consumer("worker", config).await.unwrap()
+}
+
+/// Asks for messages a little later until the server is gone; which of them it promised.
+async fn plan(context: Context, life: usize) -> Vec<String> {
+    let mut promised = Vec::new();
+    for n in 0.. {
+        let name = format!("{life}-{n}");
+        let after = Duration::from_millis(rand::rng().random_range(0..600));
+        let time = jiff::Timestamp::now() + jiff::SignedDuration::try_from(after).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Schedule", format!("@at {time}").as_str());
+        headers.insert("Nats-Schedule-Target", format!("plans.out.{name}").as_str());
+        let publish = context.publish_with_headers(format!("plans.in.{name}"), headers, "".into());
+        let Ok(ack) = publish.await else {
+            break;
+        };
+        // The client would go on waiting for a server that is gone.
+        let Ok(Ok(_)) = tokio::time::timeout(GONE_AFTER, async { ack.await }).await else {
+            break;
+        };
+        promised.push(name);
+    }
+    promised
+}
+
+/// Each of them once, however the server dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_scheduled_comes_once() {
+    let store = TempDir::new().unwrap();
+    let mut promised = Vec::new();
+    for life in 0..KILLS {
+        let server = Server::start(&ours(), store.path(), None);
+        let context = connect(&server).await;
+        let config = stream::Config {
+            name: "PLANS".into(),
+            subjects: vec!["plans.>".into()],
+            allow_message_schedules: true,
+            allow_rollup: true,
+            ..Default::default()
+        };
+        context.get_or_create_stream(config).await.unwrap();
+        let planning = tokio::spawn(plan(context, life));
+        // The random moment is what is tested; nothing is waited for.
+        tokio::time::sleep(Duration::from_millis(rand::rng().random_range(200..700))).await;
+        server.kill();
+        promised.extend(planning.await.unwrap());
+    }
+    let server = Server::start(&ours(), store.path(), None);
+    let context = connect(&server).await;
+    let stream = context.get_stream("PLANS").await.unwrap();
+    let mut came = BTreeMap::new();
+    // All are due by now or soon.
+    for _ in 0..200 {
+        let mut subjects = stream.info_with_subjects("plans.>").await.unwrap();
+        came.clear();
+        while let Some(Ok((subject, count))) = subjects.next().await {
+            came.insert(subject, count);
+        }
+        if !came.keys().any(|subject| subject.starts_with("plans.in.")) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(promised.len() > 20 * KILLS, "{} promised", promised.len());
+    let lost = promised
+        .iter()
+        .filter(|name| !came.contains_key(&format!("plans.out.{name}")));
+    assert_eq!(
+        lost.collect::<Vec<_>>(),
+        [] as [&String; 0],
+        "of {}",
+        promised.len()
+    );
+    let wrong: Vec<_> = came
+        .iter()
+        .filter(|(subject, count)| **count != 1 || subject.starts_with("plans.in."))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    eprintln!(
+        "{KILLS} kills, {} schedules promised, each came once",
+        promised.len()
+    );
 }
 
 /// Publishes until the server is gone.

@@ -23,6 +23,7 @@ mod info;
 mod json;
 pub mod names;
 mod registry;
+mod schedule;
 mod stream;
 mod transform;
 

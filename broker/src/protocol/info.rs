@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The nats-server release whose behaviour clients may expect; they gate features on it.
 pub const VERSION: &str = "2.14.0";
 /// The JetStream API level that goes with [`VERSION`], as ADR-44 counts them.
-pub const API_LEVEL: u32 = 1;
+pub const API_LEVEL: u32 = 2;
 /// The newest client protocol: 1 adds INFO after CONNECT.
 pub const PROTOCOL: u8 = 1;
 

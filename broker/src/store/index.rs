@@ -188,6 +188,8 @@ impl Index {
     /// Subjects with their message counts, by name.
     pub fn subjects<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = (&'a [u8], usize)> {
         self.matching_subjects(std::slice::from_ref(filter))
+            // Some are known by name only, from when they had any.
+            .filter(|subject| !subject.seqs.is_empty())
             .map(|subject| (&*subject.name, subject.seqs.len()))
     }
 

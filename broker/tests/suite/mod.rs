@@ -14,6 +14,7 @@ pub(crate) mod protocol;
 pub(crate) mod raw;
 pub(crate) mod restart;
 pub(crate) mod retention;
+pub(crate) mod schedules;
 pub(crate) mod server;
 pub(crate) mod streams;
 pub(crate) mod ttl;

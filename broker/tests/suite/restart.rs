@@ -16,10 +16,12 @@ pub(crate) async fn check(program: &str, store: &Path) {
     let server = Server::start(program, store, None);
     before(&server.url()).await;
     memory_before(&server.url()).await;
+    super::schedules::before(server.address);
     assert!(server.terminate());
     let server = Server::start(program, store, None);
     after(&server.url()).await;
     memory_after(&server.url()).await;
+    super::schedules::after(server.address);
     // Those that `origins::check` left behind in the same store.
     super::origins::check_restarted(server.address);
     assert!(server.terminate());

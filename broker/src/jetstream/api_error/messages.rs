@@ -13,6 +13,14 @@ pub const BATCH_WITH_DUPLICATE: ApiError =
 pub const BATCHES_TOO_MANY: ApiError = fixed(429, 10210, "atomic publish too many inflight");
 pub const SCHEDULES_DISABLED: ApiError = fixed(400, 10188, "message schedules is disabled");
 
+pub const SCHEDULE_PATTERN: ApiError = fixed(400, 10189, "message schedules pattern is invalid");
+pub const SCHEDULE_TARGET: ApiError = fixed(400, 10190, "message schedules target is invalid");
+pub const SCHEDULE_TTL: ApiError = fixed(400, 10191, "message schedules invalid per-message TTL");
+pub const SCHEDULE_ROLL_UP: ApiError = fixed(400, 10192, "message schedules invalid rollup");
+pub const SCHEDULE_SOURCE: ApiError = fixed(400, 10203, "message schedules source is invalid");
+pub const SCHEDULER_INVALID: ApiError = fixed(400, 10212, "message schedules invalid scheduler");
+pub const SCHEDULE_TIME_ZONE: ApiError = fixed(400, 10223, "message schedules time zone is invalid");
+
 pub fn batch_header_unsupported(header: &str) -> ApiError {
     worded(
         400,

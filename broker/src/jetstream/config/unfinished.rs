@@ -11,7 +11,6 @@ impl StreamConfig {
                 self.allow_msg_counter && !self.sources.is_empty(),
                 "allow_msg_counter with sources",
             ),
-            (self.allow_msg_schedules, "allow_msg_schedules"),
             (self.allow_batched, "allow_batched"),
         ];
         refuse(&features, errors::stream_config)

@@ -258,6 +258,9 @@ impl Stream {
             {
                 message.subject = subject.into();
             }
+            if let Some(scheduled) = self.scheduled(&message.headers) {
+                message.headers = scheduled.into();
+            }
             if let Some(prolonged) = self.prolonged(&message.headers) {
                 message.headers = prolonged.into();
             }
@@ -301,7 +304,7 @@ impl Stream {
             return Err(api_error::SOURCE_HEADER);
         }
         self.check_stream(headers)?;
-        self.check_schedule(headers)?;
+        self.check_schedule(subject, headers)?;
         let added = self.increment(headers, payload)?;
         let id = headers::value(headers, b"Nats-Msg-Id").filter(|id| !id.is_empty());
         if let Some(id) = id.filter(|_| self.config.duplicate_window > 0)

@@ -110,6 +110,7 @@ impl Stream {
         match outcome {
             Ok(()) => {
                 self.visible = self.store.index().last_seq();
+                self.schedules.settle();
                 self.note_copied();
             }
             Err(error) => self.on_failed_write(&error.to_string(), now),

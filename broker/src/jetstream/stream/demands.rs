@@ -49,7 +49,7 @@ impl Stream {
         block: &[u8],
         now: Now,
     ) -> Result<Option<Seq>, ApiError> {
-        self.check_schedule(block)?;
+        self.check_schedule(subject, block)?;
         self.check_stream(block)?;
         if let Some(id) = headers::value(block, b"Nats-Msg-Id").filter(|id| !id.is_empty())
             && let Some(seq) = self.seen(id, now)?
@@ -68,12 +68,6 @@ impl Stream {
         }
         self.check_roll_up(block)?;
         Ok(None)
-    }
-
-    /// What would change what the message means is refused, not ignored.
-    #[expect(clippy::unused_self, reason = "schedules are to come")]
-    pub(super) fn check_schedule(&self, block: &[u8]) -> Result<(), ApiError> {
-        headers::value(block, b"Nats-Schedule").map_or(Ok(()), |_| Err(api_error::SCHEDULES_DISABLED))
     }
 
     pub(super) fn check_stream(&self, block: &[u8]) -> Result<(), ApiError> {

@@ -158,9 +158,13 @@ impl Stream {
             Some(oldest.time.saturating_add_unsigned(age))
         };
         let at = [by_age(), self.expiry.next()].into_iter().flatten().min()?;
+        Some(self.on_steady_clock(at))
+    }
+
+    pub(super) fn on_steady_clock(&self, at: Nanos) -> u64 {
         let now = self.around.clock.now();
         let left = u64::try_from(at.saturating_sub(now.wall)).unwrap_or(0);
-        Some(now.steady.saturating_add(left + SLACK_NANOS))
+        now.steady.saturating_add(left + SLACK_NANOS)
     }
 
     /// The headers to store: a life shorter than a marker's is prolonged to that, as by nats-server.

@@ -20,6 +20,7 @@ mod publish;
 mod requests;
 mod restore;
 mod retention;
+mod schedules;
 #[cfg(test)]
 mod torture;
 mod upkeep;
@@ -55,6 +56,7 @@ use followers::Follower;
 use origins::Origin;
 pub use requests::StreamRequest;
 pub use restore::{StreamMeta, open};
+use schedules::Schedules;
 use upkeep::Upkeep;
 
 /// What others may ask of a stream's thread.
@@ -154,6 +156,7 @@ pub struct Stream {
     /// Messages of batches of this turn that nobody will ever want.
     unwanted: Vec<Seq>,
     batches: Batches,
+    schedules: Schedules,
     upkeep: Upkeep,
     /// Mistakes that the torture harness makes on purpose.
     #[cfg(test)]
@@ -198,6 +201,7 @@ impl Stream {
         if let Err(error) = self.expire(now) {
             tracing::debug!(stream = self.config.name, %error, "nothing expires");
         }
+        self.fire_due(now);
         self.commit(now);
         self.enforce_limits();
         self.deliver(now);
@@ -350,6 +354,7 @@ impl Stream {
             consumers,
             self.sync_by,
             self.next_expires_at(),
+            self.next_fires_at(),
             self.asks_at(),
             self.batches.wake_at(),
             upkeep,

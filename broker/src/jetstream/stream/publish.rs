@@ -68,6 +68,8 @@ impl Stream {
         }
         let prolonged = self.prolonged(headers);
         let headers = prolonged.as_deref().unwrap_or(headers);
+        let scheduled = self.scheduled(headers);
+        let headers = scheduled.as_deref().unwrap_or(headers);
         let transformed = self.transforms.stored.as_ref().and_then(|to| to.apply(subject));
         let subject = &transformed.map_or_else(|| subject.clone(), Bytes::from);
         let stamp = Stamp {
@@ -207,6 +209,7 @@ impl Stream {
         {
             self.expiry.note(seq, self.store.index().last_time(), ttl);
         }
+        self.note_schedule(subject, block, seq, stamp.time);
         Ok(seq)
     }
 }

@@ -258,12 +258,12 @@ impl Stream {
             paged.total = all.len();
             paged.offset = request.offset;
             paged.limit = SUBJECTS_PER_PAGE;
-            let page = all
+            let page: BTreeMap<String, usize> = all
                 .into_iter()
                 .skip(request.offset)
                 .take(SUBJECTS_PER_PAGE)
                 .collect();
-            paged.info.state.subjects = Some(page);
+            paged.info.state.subjects = Some(page).filter(|page| !page.is_empty());
         }
         Ok(paged)
     }

@@ -12,7 +12,7 @@ use super::consumers::Definition;
 use super::expiry::{Expiry, Ttl};
 use super::origins::{self, Positions};
 use super::upkeep::Upkeep;
-use super::{Stream, Surroundings};
+use super::{Stream, Surroundings, schedules};
 use crate::jetstream::clock::Now;
 use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::consumer::{Consumer, Recovered};
@@ -43,6 +43,7 @@ struct Gathered {
     next_consumer: ConsumerId,
     dedupe: Dedupe,
     expiry: Expiry,
+    schedules: schedules::Logged,
     /// How far each source was copied, if the stream has any.
     positions: Option<Positions>,
     /// Done again at the start, in case the crash came before what they remove was gone.
@@ -158,6 +159,10 @@ impl Gathered {
         if let Some(ttl) = Ttl::of(message.headers) {
             self.expiry.note(message.seq, message.time, ttl);
         }
+        self.schedules.on_message(message);
+        if let Some(scheduler) = schedules::ended(message.headers) {
+            self.roll_ups.push((message.seq, Some(scheduler)));
+        }
         match headers::value(message.headers, b"Nats-Rollup") {
             Some(b"sub") => {
                 let subject = Bytes::copy_from_slice(message.subject);
@@ -182,6 +187,9 @@ fn read_log(folder: &Arc<dyn Folder>, config: &StreamConfig) -> Result<(StreamSt
     report(&config.name, &**folder, &recovery);
     if !config.allow_msg_ttl {
         gathered.expiry = Expiry::default();
+    }
+    if !config.allow_msg_schedules {
+        gathered.schedules = schedules::Logged::default();
     }
     if store.index().last_seq() == 0 && config.first_seq > 1 {
         store.trim(config.first_seq, |_, _| {})?;
@@ -234,6 +242,7 @@ pub fn open(folder: Arc<dyn Folder>, around: Surroundings) -> Result<(Stream, St
         touched,
         roll_ups: gathered.roll_ups,
         unwanted: Vec::new(),
+        schedules: gathered.schedules.revive(&mut store, now),
         batches: Batches::new(Arc::clone(&around.open_batches)),
         upkeep: Upkeep::default(),
         #[cfg(test)]

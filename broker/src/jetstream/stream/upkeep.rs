@@ -133,6 +133,7 @@ impl Stream {
         });
         self.dedupe.forget_after(visible);
         self.unwanted.clear();
+        self.schedules.undo();
         if self.config.mirror.is_some() {
             // The origin gave these sequences, and will give them to the same messages again.
             self.store.reuse_after(visible);
