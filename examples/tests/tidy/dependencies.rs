@@ -31,7 +31,10 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 5] = [
     ("postroom-derive", &[]),
     ("postroom", &["postroom-derive"]),
     ("postroom-workers", &["postroom", "postroom-broker"]),
-    ("postroom-examples", &["postroom", "postroom-workers"]),
+    (
+        "postroom-examples",
+        &["postroom", "postroom-workers", "postroom-broker"],
+    ),
 ];
 
 /// The framework's `testing` feature starts the broker in-process, and only who asks for it pays for it.
