@@ -150,10 +150,14 @@ impl Realm {
         if gives_nothing || self.users.is_empty() {
             return self.nobody.clone();
         }
-        if user.is_empty() {
-            return self.by_token(token).await;
+        // A client may show all that it has, for whichever server it finds.
+        if !user.is_empty() {
+            let login = self.by_password(user, password).await;
+            if login.is_some() || token.is_empty() {
+                return login;
+            }
         }
-        self.by_password(user, password).await
+        self.by_token(token).await
     }
 
     async fn by_password(&self, user: &str, password: &str) -> Option<Arc<Login>> {

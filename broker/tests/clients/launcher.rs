@@ -59,7 +59,8 @@ pub fn set_lame_duck_mode(server: &Server) {
 
 impl Server {
     pub fn client_url(&self) -> String {
-        let host = format!("127.0.0.1:{}", self.port);
+        // The name in the certificates.
+        let host = format!("localhost:{}", self.port);
         let secured = ["tls", "ws"].iter().find(|kind| self.config.contains(*kind));
         match secured {
             Some(scheme) => format!("{scheme}://{host}"),

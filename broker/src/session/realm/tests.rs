@@ -69,6 +69,11 @@ async fn passwords_and_tokens() {
         let token = realm(&Auth::token(secret));
         assert!(is_in(&token, &connect("", "", "t0ken")).await);
         assert!(!is_in(&token, &connect("", "", "t0keN")).await);
+        assert!(
+            is_in(&token, &connect("ann", "any", "t0ken")).await,
+            "a user that nobody asks for"
+        );
+        assert!(!is_in(&token, &connect("ann", "t0ken", "")).await);
         assert!(!is_in(&token, &Connect::default()).await);
     }
     assert!(is_in(&realm(&Auth::open()), &Connect::default()).await);
