@@ -90,12 +90,19 @@ impl Executor {
             None => self.open(&incoming).await,
         };
         let replay = incoming.headers.get(headers::REPLAY);
-        let opening = reading.as_ref().map(|reading| reading.opening().clone());
+        // What nobody reads any more stays written down until its letter is, should this process die as well.
+        let was_read = !matches!(message, Err((Reason::Poison, _)));
+        let (read, _unread) = if was_read {
+            (reading, None)
+        } else {
+            (None, reading)
+        };
+        let opening = read.as_ref().map(|reading| reading.opening().clone());
         let (claim, asked_at) = match self.claim(key.clone(), &fingerprint, replay, opening).await {
             Ok(claimed) => claimed,
             Err(error) => return self.wait_for_the_store(&incoming, &error).await,
         };
-        if let Some(reading) = reading {
+        if let Some(reading) = read {
             reading.claimed();
         }
         match claim {

@@ -1,7 +1,8 @@
 //! Opening a delivery: decoding it, and telling its identity.
 //!
 //! What decodes a message may take the process down, and up to then nobody knows which row of the ledger it has. So whatever
-//! comes a second time is first written down by its place in the stream, and that is taken back with the claim.
+//! comes a second time is first written down by its place in the stream, and that is taken back with the claim. The first time
+//! nobody counts, so that what goes well costs nothing.
 
 use std::panic::AssertUnwindSafe;
 
@@ -26,8 +27,7 @@ impl Executor {
         };
         let reading = self.heartbeat.open(opening.clone());
         let deaths = match self.store.begin_opening(opening).await {
-            // The first delivery was not written down, and has not ended well either.
-            Ok(Some(deaths)) => deaths + 1,
+            Ok(Some(deaths)) => deaths,
             // Another process is at it, and lives.
             Ok(None) => 0,
             Err(error) => {
