@@ -8,14 +8,14 @@ use postroom::{App, CancellationToken, Spec, Store};
 use crate::blob::BlobStore;
 use crate::config::{self, Secret};
 use crate::gate::{self, Gate};
-use crate::ingest::{Ingest, MarkAnswered, Pace, Policies, Reparse, Watched};
+use crate::ingest::{Ingest, MarkAnswered, Pace, Policies, Policy, Reparse, Turnstile, Watched};
 use crate::login::{Credential, Login, Tokens};
 use crate::messages::{Send, Service};
 use crate::reply::{AutoReply, ComposeReply, Identity};
 use crate::send::pace;
 use crate::send::smtp::Deadlines;
 use crate::send::{FileSent, KeptBy, Outbound, Press, SendMail, SentFolder};
-use crate::store::{outgoing, sends};
+use crate::store::{outgoing, replies, sends};
 use crate::tls::{Dialer, TlsError};
 
 /// An account with both of its sides, ready to work with.
@@ -69,8 +69,12 @@ impl Account {
             endpoint: imap.endpoint.clone(),
             login,
             gate: imap_gate.clone(),
+            turnstile: Turnstile::default(),
             start: imap.start,
-            policy: imap.policy.clone(),
+            policy: Policy {
+                reply_secret: account.replies.secret.clone(),
+                ..imap.policy.clone()
+            },
             pace: Pace::default(),
         });
         let smtp_login = account.smtp.login.as_ref();
@@ -81,6 +85,8 @@ impl Account {
                 name: account.sender.clone(),
                 addresses: account.addresses.clone(),
                 rules: account.rules.clone(),
+                replies_per_peer: account.replies.per_peer,
+                secret: account.replies.secret.clone(),
             },
             watched: watched.collect(),
             outbound: Outbound {
@@ -112,11 +118,15 @@ impl Account {
 /// originals of replies marked.
 #[must_use]
 pub fn with_ingest(mut app: App, accounts: &[Account], blobs: &BlobStore) -> App {
+    let mut turnstiles: HashMap<(String, u16), Turnstile> = HashMap::new();
     for account in accounts {
         account.keep_sign_in(app.store());
         for watched in &account.watched {
             let (store, dialer) = (app.store().clone(), account.dialer.clone());
-            let ingest = Ingest::new(watched.clone(), store, blobs.clone(), dialer);
+            let mut watched = watched.clone();
+            let server = (watched.endpoint.host.to_ascii_lowercase(), watched.endpoint.port);
+            watched.turnstile = turnstiles.entry(server).or_default().clone();
+            let ingest = Ingest::new(watched, store, blobs.clone(), dialer);
             app = app.service(|stop| ingest.run(stop));
         }
     }
@@ -191,7 +201,9 @@ async fn forget_sends(store: Store, stop: CancellationToken) {
     {
         let purged = async {
             let mut tx = store.begin().await?;
-            let mails = sends::purge(&mut tx).await? + outgoing::purge(&mut tx).await?;
+            let mails = sends::purge(&mut tx).await?
+                + outgoing::purge(&mut tx).await?
+                + replies::purge(&mut tx).await?;
             tx.commit().await.map(|()| mails)
         };
         match purged.await {

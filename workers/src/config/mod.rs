@@ -16,6 +16,8 @@
 //! sender = "Shop Help"                     # the name in From
 //! on_unknown = "resend"                    # or "hold", when nobody knows whether a mail went out
 //! rate = "20/m"                            # mails, from each process that sends
+//! replies_per_peer = 24                    # automatic replies to one address within a day
+//! reply_secret_env = "HELP_REPLIES"        # or …_file: signs the marks by which answers to our replies are known
 //! ca_file = "ca.pem"                       # to trust besides the system's certificates
 //!
 //! [accounts.imap]
@@ -85,6 +87,7 @@
 mod after;
 mod oauth;
 mod read;
+mod replies;
 mod secret;
 mod section;
 mod sending;
@@ -102,7 +105,7 @@ use postroom::Settings;
 
 use crate::ingest::{Policy, Start};
 use crate::login::OAuth;
-use crate::reply::Rules;
+use crate::reply::{ReplySecret, Rules};
 use crate::send::OnUnknown;
 use crate::tls::Endpoint;
 pub use secret::Secret;
@@ -143,6 +146,16 @@ pub struct Account {
     pub imap: Imap,
     pub smtp: Smtp,
     pub rules: Rules,
+    pub replies: Replies,
+}
+
+/// What holds for the replies of an account.
+#[derive(Debug, Clone, Default)]
+pub struct Replies {
+    /// Automatic ones to one address within a day; `None` is [`REPLIES_PER_PEER`](crate::reply::REPLIES_PER_PEER).
+    pub per_peer: Option<u32>,
+    /// What their marks are signed with; without it they bear none.
+    pub secret: Option<ReplySecret>,
 }
 
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::section::{Given, Section, note};
-use super::{Account, Config, Imap, Secret, Smtp, after, oauth, sending};
+use super::{Account, Config, Imap, Secret, Smtp, after, oauth, replies, sending};
 use crate::ingest::{Policy, Start};
 use crate::reply::{Rule, Rules};
 use crate::send::OnUnknown;
@@ -89,6 +89,7 @@ fn account(
     );
     let ca_file = section.text("ca_file").map(|given| path(surroundings, &given));
     let rules = rules(&mut section);
+    let replies = replies::read(&mut section, surroundings);
     let imap = section.section("imap", "[accounts.imap]");
     let smtp = section.section("smtp", "[accounts.smtp]");
     let sending = sending::of_account(&mut section);
@@ -126,6 +127,7 @@ fn account(
         imap: imap?,
         smtp: smtp?,
         rules: rules?,
+        replies: replies.ok()?,
     })
 }
 
@@ -163,6 +165,7 @@ fn read_imap(mut section: Section<'_>, surroundings: &Surroundings<'_>, has_oaut
         policy: Policy {
             after: after?,
             authserv_ids: authserv_ids.into_iter().map(|given| given.value).collect(),
+            reply_secret: None,
         },
     })
 }

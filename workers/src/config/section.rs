@@ -73,6 +73,20 @@ impl<'m> Section<'m> {
         }
     }
 
+    /// A text that is to be read once more.
+    pub(super) fn peek(&self, key: &str) -> Option<Given<String>> {
+        match self.table.get(key) {
+            Some(Node {
+                origin,
+                value: Value::Text(value),
+            }) => Some(Given {
+                value: value.clone(),
+                origin: origin.clone(),
+            }),
+            _ => None,
+        }
+    }
+
     /// One text or a list of them; absent is empty.
     pub(super) fn text_or_texts(&mut self, key: &'static str) -> Vec<String> {
         let given = match self.table.get(key) {

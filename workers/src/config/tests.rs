@@ -68,7 +68,13 @@ fn example(index: usize) -> String {
 
 #[test]
 fn the_example_in_the_documentation_is_read() {
-    let config = read(&example(0), &[("HELP_PASSWORD", "s3cret-word")]);
+    let config = read(
+        &example(0),
+        &[
+            ("HELP_PASSWORD", "s3cret-word"),
+            ("HELP_REPLIES", "0123456789abcdef"),
+        ],
+    );
     assert_eq!(config.drain, Some(Duration::from_secs(35)));
     let account = config.account("help").unwrap();
     assert_eq!(account.addresses, ["help@shop.example", "support@shop.example"]);
@@ -502,4 +508,24 @@ fn what_an_account_sends_how_fast_and_where_it_is_kept() {
     }
     let text = mistakes("domain_rate = \"0/s\"", &[]);
     assert!(text.contains("`domain_rate` is \"0/s\""), "{text}");
+}
+
+#[test]
+fn a_reply_secret_is_long_and_nobody_elses() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("reply.key");
+    let with = |text: &str, mode: u32| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let key = format!("name = \"help\"\nreply_secret_file = \"{}\"", file.display());
+        ACCOUNT.replacen("name = \"help\"", &key, 1)
+    };
+    let config = read(&with("0123456789abcdef\n", 0o600), &[]);
+    assert!(config.accounts[0].replies.secret.is_some());
+    assert!(read(ACCOUNT, &[]).accounts[0].replies.secret.is_none());
+    let said = mistakes(&with("0123456789abcdef", 0o640), &[]);
+    assert!(said.contains("its mode is 0640; run `chmod 600"), "{said}");
+    let said = mistakes(&with("0123456789abcde", 0o600), &[]);
+    assert!(said.contains("less than 16 bytes"), "{said}");
 }

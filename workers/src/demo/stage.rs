@@ -9,7 +9,7 @@ use super::corpus::{self, ADDRESS, DemoMail};
 use crate::blob::{BlobError, BlobStore};
 use crate::devmail::{DevMail, DevMailConfig, DevMailError, FaultError, StartError as DevMailStart, User};
 use crate::gate::{self, Gate};
-use crate::ingest::{Pace, Policy, Start, Watched};
+use crate::ingest::{Pace, Policy, Start, Turnstile, Watched};
 use crate::login::Login;
 use crate::messages::Service;
 use crate::pipeline::Account;
@@ -187,6 +187,8 @@ fn account(devmail: &DevMail) -> Result<Account, StageError> {
             name: Some("Shop Help".into()),
             addresses: vec![ADDRESS.into()],
             rules: Rules::new(vec![answer])?,
+            replies_per_peer: None,
+            secret: None,
         },
         watched: vec![Watched {
             account: ACCOUNT.into(),
@@ -194,6 +196,7 @@ fn account(devmail: &DevMail) -> Result<Account, StageError> {
             endpoint: endpoint(devmail.imap_addr()),
             login: Login::password(ACCOUNT, PASSWORD),
             gate: Gate::new(ACCOUNT, Service::Imap, gate::REFUSED),
+            turnstile: Turnstile::default(),
             start: Start::All,
             policy: Policy::default(),
             pace: Pace::default(),

@@ -72,7 +72,7 @@ struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn new(ingest: &'a Ingest, checkpoint: Checkpoint) -> Self {
-        let digests = Digests::new(ingest.blobs.clone(), &ingest.watched.policy.authserv_ids);
+        let digests = Digests::new(ingest.blobs.clone(), &ingest.watched.policy);
         Self {
             ingest,
             checkpoint,
@@ -133,13 +133,16 @@ impl<'a> Batch<'a> {
                 raw,
                 internal_date,
                 size,
+                gmail: (provider_id, thread),
                 ..
             }) => {
                 let seen = Seen {
                     internal_date: internal_date.map(|date| date.as_millisecond()),
                     size: size.map(i64::from),
+                    provider_id,
                 };
-                let found = self.found(place, internal_date.unwrap_or_else(Timestamp::now));
+                let mut found = self.found(place, internal_date.unwrap_or_else(Timestamp::now));
+                found.provider_thread = thread.map(|id| id.to_string());
                 self.digests
                     .begin(place.clone(), seen, found, raw, self.checkpoint.since)
                     .await;
@@ -199,6 +202,7 @@ impl<'a> Batch<'a> {
             uidvalidity: self.checkpoint.uidvalidity,
             uid: place.uid,
             received_at,
+            provider_thread: None,
         }
     }
 }

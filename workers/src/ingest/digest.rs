@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use super::error::IngestError;
 use super::found::Found;
 use super::settle::{Finding, What};
+use super::watch::Policy;
 use crate::blob::{BlobError, BlobStore};
 use crate::messages::BlobRef;
 use crate::mime::{self, Summary};
@@ -23,7 +24,7 @@ const MAX_PARSING: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Digests {
     blobs: BlobStore,
-    authserv_ids: Arc<[String]>,
+    policy: Arc<Policy>,
     running: JoinSet<(Place, Seen, usize, Result<What, IngestError>)>,
     bytes: usize,
     pub(super) done: Vec<Finding>,
@@ -32,10 +33,10 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    pub(super) fn new(blobs: BlobStore, authserv_ids: &[String]) -> Self {
+    pub(super) fn new(blobs: BlobStore, policy: &Policy) -> Self {
         Self {
             blobs,
-            authserv_ids: authserv_ids.into(),
+            policy: Arc::new(policy.clone()),
             running: JoinSet::new(),
             bytes: 0,
             done: Vec::new(),
@@ -50,9 +51,9 @@ impl Digests {
             self.finish_one().await;
         }
         self.bytes += size;
-        let (blobs, authserv_ids) = (self.blobs.clone(), Arc::clone(&self.authserv_ids));
+        let (blobs, policy) = (self.blobs.clone(), Arc::clone(&self.policy));
         self.running.spawn(async move {
-            let what = digest(&blobs, found, raw, since, &authserv_ids).await;
+            let what = digest(&blobs, found, raw, since, &policy).await;
             (place, seen, size, what)
         });
     }
@@ -88,7 +89,7 @@ async fn digest(
     found: Found,
     raw: Vec<u8>,
     since: i64,
-    authserv_ids: &[String],
+    policy: &Policy,
 ) -> Result<What, IngestError> {
     // The raw mail first: whatever the parser makes of it, it can be parsed again.
     let blob = blobs.put(raw.clone()).await?;
@@ -99,7 +100,7 @@ async fn digest(
         Ok(mut summary) => {
             let html = keep_parts(blobs, &mut summary).await?;
             let bounce = summary.bounce.take();
-            let mail = found.announce(blob, summary, html, authserv_ids);
+            let mail = found.announce(blob, summary, html, policy);
             What::New(Box::new(mail), bounce)
         }
         Err(reason) => What::Unreadable(found.unreadable(Some(blob), reason)),

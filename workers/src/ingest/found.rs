@@ -7,6 +7,7 @@ use postroom::{Key, StoreError, headers};
 use uuid::Uuid;
 
 use super::reparse;
+use super::watch::Policy;
 use crate::messages::{BlobRef, NewMail, UnreadableMail};
 use crate::mime::{Summary, authentication};
 
@@ -19,6 +20,7 @@ pub(super) struct Found {
     pub(super) uidvalidity: u32,
     pub(super) uid: u32,
     pub(super) received_at: Timestamp,
+    pub(super) provider_thread: Option<String>,
 }
 
 impl Found {
@@ -30,16 +32,18 @@ impl Found {
             uidvalidity: mail.uidvalidity,
             uid: mail.uid,
             received_at: mail.received_at,
+            // An unreadable mail is announced without it.
+            provider_thread: None,
         }
     }
 
-    /// `html` is where the HTML is kept; `authserv_ids` are the hosts that are believed.
+    /// `html` is where the HTML is kept.
     pub(super) fn announce(
         self,
         raw: BlobRef,
         summary: Summary,
         html: Option<BlobRef>,
-        authserv_ids: &[String],
+        policy: &Policy,
     ) -> NewMail {
         let Self {
             event_id,
@@ -48,7 +52,11 @@ impl Found {
             uidvalidity,
             uid,
             received_at,
+            provider_thread,
         } = self;
+        let ids = || summary.references.iter().chain(&summary.in_reply_to);
+        let secret = policy.reply_secret.as_ref();
+        let continues = secret.and_then(|secret| secret.find(&account, ids()));
         NewMail {
             event_id,
             account,
@@ -67,9 +75,11 @@ impl Found {
             text: summary.text,
             text_truncated: summary.text_truncated,
             reply_text: summary.reply_text,
+            continues,
+            provider_thread,
             html,
             html_withheld: summary.html.and_then(Result::err),
-            authentication: authentication::trusted(&summary.claims, authserv_ids),
+            authentication: authentication::trusted(&summary.claims, &policy.authserv_ids),
             attachments: summary.attachments,
             automatic: summary.automatic,
             raw,
@@ -85,6 +95,7 @@ impl Found {
             uidvalidity,
             uid,
             received_at,
+            ..
         } = self;
         UnreadableMail {
             event_id,

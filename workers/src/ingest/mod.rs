@@ -14,6 +14,7 @@
 //! reparse     the handler that gives unreadable mails another chance
 //! tally       what has become of all mails, as metrics
 //! lease       one process per mailbox, fenced
+//! turnstile   how many log in to a server at a time
 //! backoff     how long to wait before the next connection, pure
 //! imap        the protocol: commands, deadlines, IDLE
 //! ```
@@ -36,10 +37,12 @@ mod recover;
 mod reparse;
 mod settle;
 mod tally;
+mod turnstile;
 mod watch;
 
 pub use after::{After, Unable};
 pub use answered::MarkAnswered;
 pub use error::IngestError;
 pub use reparse::{Policies, Reparse, ReparseError};
+pub use turnstile::{LOGINS, Turnstile};
 pub use watch::{Ingest, Pace, Policy, Start, Watched};

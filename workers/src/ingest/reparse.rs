@@ -100,7 +100,7 @@ impl Handle<UnreadableMail> for Reparse {
         let bounce = summary.bounce.take();
         let of = (found.account.clone(), found.mailbox.clone());
         let policy = self.policies.get(&of).cloned().unwrap_or_default();
-        let mail = found.announce(raw, summary, html, &policy.authserv_ids);
+        let mail = found.announce(raw, summary, html, &policy);
         let kept = Kept {
             raw: Some(&mail.raw),
             message_id: Some(&mail.message_id),

@@ -96,7 +96,7 @@ async fn write(
         ..Kept::default()
     };
     let carried = match what.raw() {
-        Some(raw) => mails::carry_over(tx, place, &raw.sha256).await?,
+        Some(raw) => mails::carry_over(tx, place, &raw.sha256).await? || is_copy(tx, place, seen).await?,
         None => false,
     };
     let state = match what {
@@ -129,4 +129,11 @@ async fn write(
         _ => {}
     }
     Ok(Some(state))
+}
+
+async fn is_copy(tx: &mut Tx, place: &Place, seen: &Seen) -> Result<bool, IngestError> {
+    match seen.provider_id {
+        Some(id) => Ok(!mails::is_first_copy(tx, place, id).await?),
+        None => Ok(false),
+    }
 }

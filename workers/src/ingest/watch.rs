@@ -16,10 +16,12 @@ use super::error::IngestError;
 use super::imap::{IdleEnd, ImapError, MAX_IDLE, Session};
 use super::lease::Lease;
 use super::tally::{self, Tally};
+use super::turnstile::Turnstile;
 use super::{batch, checkpoint};
 use crate::blob::BlobStore;
 use crate::gate::Gate;
 use crate::login::Login;
+use crate::reply::ReplySecret;
 use crate::store::actions::{self, Action};
 use crate::store::mails::State;
 use crate::tls::{Dialer, Endpoint};
@@ -75,12 +77,14 @@ const CONFIRMED: Duration = Duration::from_millis(200);
 const ASKED_PER_LEASE: u32 = 10;
 
 /// What is configured about the mails of a mailbox.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// What becomes of them on the server.
     pub after: After,
     /// The hosts whose `Authentication-Results` are believed.
     pub authserv_ids: Vec<String>,
+    /// What marks of replies are signed with; without it none is believed.
+    pub reply_secret: Option<ReplySecret>,
 }
 
 /// A mailbox to watch.
@@ -92,6 +96,8 @@ pub struct Watched {
     pub login: Login,
     /// Shared by all mailboxes of the account: what one is refused, the others need not ask for.
     pub gate: Gate,
+    /// Shared by all mailboxes of the server, whoever's they are.
+    pub turnstile: Turnstile,
     pub start: Start,
     pub policy: Policy,
     pub pace: Pace,
@@ -233,7 +239,10 @@ impl Ingest {
                 return Ok(());
             }
         }
-        let login = Session::login(endpoint, &self.dialer, login);
+        let login = async {
+            let _turn = self.watched.turnstile.enter().await;
+            Session::login(endpoint, &self.dialer, login).await
+        };
         let Some(session) = stop.run_until_cancelled(login).await else {
             return Ok(());
         };

@@ -5,6 +5,7 @@
 //! inbox.reset       MailboxReset    ingest, when a server's UIDs began anew
 //! inbox.bounced     Bounced         ingest, beside the inbox.new of the report
 //! inbox.unreadable  UnreadableMail  ingest  → a dead letter first, a second parse when it is replayed
+//! inbox.unanswered  Unanswered      reply, where a rule would have answered
 //! actions.reply     Reply           rules   → reply (resolves the mail by its event id)
 //! actions.send      Send            reply   → send
 //! emails.sent       Sent            send
@@ -203,6 +204,15 @@ pub struct NewMail {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[message(incidental)]
     pub authentication: Vec<Authentication>,
+    /// The event that our reply answered, where this mail answers that: known by the signed mark in it, whatever became
+    /// of Message-IDs on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[message(incidental)]
+    pub continues: Option<Uuid>,
+    /// The server's own name for the thread, where it has one (Gmail's X-GM-THRID).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[message(incidental)]
+    pub provider_thread: Option<String>,
     #[serde(default)]
     pub attachments: Vec<Attachment>,
     /// Set when no machine may answer this mail.
@@ -247,6 +257,16 @@ pub struct UnreadableMail {
     pub raw: Option<BlobRef>,
     pub received_at: Timestamp,
     /// What the parser or the server said.
+    pub reason: String,
+}
+
+/// A rule would have answered this mail, and did not: `inbox.unanswered`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[message(subject = "inbox.unanswered", id = "inbox.unanswered.v1")]
+pub struct Unanswered {
+    pub event_id: Uuid,
+    pub account: String,
+    /// In words.
     pub reason: String,
 }
 

@@ -1,11 +1,14 @@
 //! Text for people: bounded, without control characters.
 
-use mail_parser::Message;
+use mail_parser::decoders::html::html_to_text;
+use mail_parser::{Message, PartType};
 
 use super::MAX_TEXT_BYTES;
 
 /// Longer than any subject that a client shows.
 const MAX_LINE_CHARS: usize = 500;
+/// Of the HTML that is made text of: styles and tables weigh several times what they hold.
+const MAX_HTML_READ: usize = 8 * MAX_TEXT_BYTES;
 /// Names come by the dozen.
 const MAX_NAME_CHARS: usize = 200;
 
@@ -40,11 +43,26 @@ pub(super) fn unfold(value: &str) -> String {
 
 /// The beginning of the first text of the mail (HTML is turned into text), and whether there is more.
 pub(super) fn preview(message: &Message<'_>) -> (String, bool) {
-    (0..message.text_body_count())
-        .filter_map(|at| message.body_text(at))
-        .map(|text| bounded(&text))
+    message
+        .text_bodies()
+        .filter_map(|part| match &part.body {
+            PartType::Text(text) => Some(bounded(text)),
+            PartType::Html(html) => Some(of_html(html)),
+            _ => None,
+        })
         .find(|(text, _)| !text.is_empty())
         .unwrap_or_default()
+}
+
+/// The beginning is enough, and all of it may take minutes: some of what it is made of costs the square of its length.
+fn of_html(html: &str) -> (String, bool) {
+    let (text, is_cut) = bounded(&html_beginning(html));
+    (text, is_cut || html.len() > MAX_HTML_READ)
+}
+
+/// The text of the beginning of the HTML.
+pub(super) fn html_beginning(html: &str) -> String {
+    html_to_text(&html[..html.floor_char_boundary(MAX_HTML_READ)])
 }
 
 /// LF line ends; no NUL (SQL text and JSON columns refuse it) nor other controls but tab.

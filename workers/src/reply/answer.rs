@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::compose::{Composed, NoRecipient, compose};
 use super::loops::{Silence, may_answer};
 use super::rules::Rules;
+use super::token::ReplySecret;
 use crate::blob::hash;
-use crate::messages::{NewMail, Reply};
+use crate::messages::{NewMail, Reply, Unanswered};
 use crate::store::mails;
 use crate::store::replies::{self, Answer};
 
@@ -27,7 +28,14 @@ pub struct Identity {
     pub addresses: Vec<String>,
     /// What is answered without a person.
     pub rules: Rules,
+    /// Automatic replies to one address within a day; `None` is [`REPLIES_PER_PEER`].
+    pub replies_per_peer: Option<u32>,
+    /// What marks of replies are signed with; without it they bear none.
+    pub secret: Option<ReplySecret>,
 }
+
+/// A customer with a question an hour is answered; two machines that talk to each other soon stop.
+pub const REPLIES_PER_PEER: u32 = 24;
 
 /// Answers new mails by the account's rules: one answer for one Message-ID.
 #[derive(Debug)]
@@ -73,10 +81,7 @@ impl Handle<NewMail> for AutoReply {
             return Ok(());
         };
         if let Err(silence) = may_answer(&mail, &account.addresses) {
-            tracing::info!(account = mail.account, event = %mail.event_id, %silence, "no automatic reply");
-            metrics::counter!("postroom_replies_withheld_total", "account" => mail.account.clone())
-                .increment(1);
-            return Ok(());
+            return withhold(&mail, silence, cx).await;
         }
         cx.publish(&Reply {
             account: mail.account,
@@ -86,6 +91,18 @@ impl Handle<NewMail> for AutoReply {
         })
         .await
     }
+}
+
+/// Says why there is no automatic reply.
+async fn withhold(mail: &NewMail, silence: Silence, cx: &mut Cx<'_>) -> Result<(), CxError> {
+    tracing::info!(account = mail.account, event = %mail.event_id, %silence, "no automatic reply");
+    metrics::counter!("postroom_replies_withheld_total", "account" => mail.account.clone()).increment(1);
+    cx.publish(&Unanswered {
+        event_id: mail.event_id,
+        account: mail.account.clone(),
+        reason: silence.to_string(),
+    })
+    .await
 }
 
 /// Turns `actions.reply` into `actions.send`: looks the mail up by its event and composes the answer.
@@ -157,6 +174,7 @@ impl Handle<Reply> for ComposeReply {
         let by = Composed {
             name: account.name.as_deref(),
             addresses: &account.addresses,
+            secret: account.secret.as_ref(),
             now: Timestamp::now(),
         };
         let send = compose(&mail, &reply, format!("reply/{}", cx.key()), by)?;
@@ -167,7 +185,15 @@ impl Handle<Reply> for ComposeReply {
             peer: &send.to.address,
             automatic: reply.automatic,
         };
-        let recorded = replies::record(cx.tx().await?, answer).await;
+        let tx = cx.tx().await?;
+        if reply.automatic {
+            let cap = account.replies_per_peer.unwrap_or(REPLIES_PER_PEER);
+            let had = replies::automatic_of_a_day(tx, &reply.account, &send.to.address).await;
+            if had.map_err(CxError::from)? >= i64::from(cap) {
+                return Ok(withhold(&mail, Silence::TooMany(cap), cx).await?);
+            }
+        }
+        let recorded = replies::record(tx, answer).await;
         recorded.map_err(CxError::from)?;
         cx.publish(&send).await?;
         Ok(())

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::threading::{message_id, thread};
+use super::token::ReplySecret;
 use crate::messages::{Mailbox, NewMail, Reply, Send};
 
 /// Enough to remember what it was about.
@@ -15,6 +16,8 @@ pub struct Composed<'a> {
     pub name: Option<&'a str>,
     /// The account's addresses, the main one first. A mail that came to one of them is answered from that one.
     pub addresses: &'a [String],
+    /// What marks of replies are signed with; `None` makes none.
+    pub secret: Option<&'a ReplySecret>,
     pub now: Timestamp,
 }
 
@@ -28,7 +31,10 @@ pub fn compose(mail: &NewMail, reply: &Reply, id: String, by: Composed<'_>) -> R
     let to = mail.reply_to.first().or(mail.from.as_ref()).ok_or(NoRecipient)?;
     let from = alias(mail, by.addresses).ok_or(NoRecipient)?;
     let domain = from.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
-    let thread = thread(mail);
+    let mark = by
+        .secret
+        .map(|secret| secret.mark(&reply.account, mail.event_id, domain));
+    let thread = thread(mail, mark.as_ref());
     Ok(Send {
         account: reply.account.clone(),
         from: Mailbox {
@@ -119,6 +125,7 @@ mod tests {
         let by = Composed {
             name: Some("Help"),
             addresses: &addresses,
+            secret: None,
             now: Timestamp::UNIX_EPOCH,
         };
         compose(mail, &reply, "key".into(), by).unwrap()
@@ -188,6 +195,7 @@ mod tests {
         let by = Composed {
             name: None,
             addresses: &addresses,
+            secret: None,
             now: Timestamp::UNIX_EPOCH,
         };
         assert_eq!(compose(&nobody, &reply, "k".into(), by), Err(NoRecipient));

@@ -11,14 +11,17 @@ pub enum Silence {
     Automatic(Automatic),
     /// It comes from this very account.
     OwnMail,
+    /// Its sender had so many automatic replies in a day: two machines that don't say what they are would go on for ever.
+    TooMany(u32),
 }
 
 impl fmt::Display for Silence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Automatic(automatic) => automatic.reason(),
-            Self::OwnMail => "it comes from this account's own address",
-        })
+        match self {
+            Self::Automatic(automatic) => f.write_str(automatic.reason()),
+            Self::OwnMail => f.write_str("it comes from this account's own address"),
+            Self::TooMany(cap) => write!(f, "its sender had {cap} automatic replies within a day"),
+        }
     }
 }
 
@@ -70,6 +73,8 @@ pub(super) mod tests {
             html: None,
             html_withheld: None,
             authentication: vec![],
+            continues: None,
+            provider_thread: None,
             attachments: vec![],
             automatic: None,
             raw: BlobRef {

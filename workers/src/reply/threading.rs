@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::token::is_mark;
 use crate::messages::NewMail;
 use crate::mime;
 use crate::send::message::is_message_id;
@@ -24,8 +25,8 @@ pub(super) struct Thread {
 }
 
 /// The thread of a reply to this mail. Ids that cannot be written in a header are left out; a mail without a
-/// Message-ID of its own cannot be named.
-pub(super) fn thread(mail: &NewMail) -> Thread {
+/// Message-ID of its own cannot be named. The `mark` stands before the parent, in place of those of earlier replies.
+pub(super) fn thread(mail: &NewMail, mark: Option<&String>) -> Thread {
     let own = Some(&mail.message_id)
         .filter(|id| is_message_id(id) && **id != mime::synthetic_message_id(&mail.raw.sha256))
         .cloned();
@@ -35,8 +36,14 @@ pub(super) fn thread(mail: &NewMail) -> Thread {
         &mail.references
     };
     let mut references: Vec<String> = Vec::new();
-    for id in earlier.iter().chain(&own).filter(|id| is_message_id(id)) {
-        if !references.contains(id) {
+    for id in earlier
+        .iter()
+        .chain(mark)
+        .chain(&own)
+        .filter(|id| is_message_id(id))
+    {
+        let is_stale = is_mark(id) && mark.is_some_and(|mark| mark != id);
+        if !references.contains(id) && !is_stale {
             references.push(id.clone());
         }
     }
@@ -67,7 +74,7 @@ mod tests {
                 in_reply_to: parent.map(str::to_owned),
                 ..mail()
             };
-            let thread = thread(&mail);
+            let thread = thread(&mail, None);
             assert_eq!(thread.in_reply_to.as_deref(), Some("1@example.org"));
             assert_eq!(thread.references, ids(expect));
         };
@@ -83,7 +90,7 @@ mod tests {
             message_id: "0@content.invalid".into(),
             ..mail()
         };
-        assert_eq!(thread(&nameless), Thread::default());
+        assert_eq!(thread(&nameless, None), Thread::default());
     }
 
     #[test]
@@ -92,7 +99,7 @@ mod tests {
             references: (0..60).map(|n| format!("{n}@x")).collect(),
             ..mail()
         };
-        let references = thread(&long).references;
+        let references = thread(&long, None).references;
         assert_eq!(references.len(), MAX_REFERENCES);
         assert_eq!((references[0].as_str(), references[1].as_str()), ("0@x", "42@x"));
         assert_eq!(references.last().unwrap(), "1@example.org");
@@ -103,5 +110,15 @@ mod tests {
         assert_eq!(message_id("k", "example.test"), message_id("k", "example.test"));
         assert_ne!(message_id("k", "example.test"), message_id("l", "example.test"));
         assert!(is_message_id(&message_id("any key\r\nat all", "example.test")));
+    }
+
+    #[test]
+    fn the_newest_mark_stands_before_the_parent() {
+        let marked = NewMail {
+            references: ids(&["r@x", "pr1.old@x", "0@x"]),
+            ..mail()
+        };
+        let references = thread(&marked, Some(&"pr1.new@x".to_owned())).references;
+        assert_eq!(references, ids(&["r@x", "0@x", "pr1.new@x", "1@example.org"]));
     }
 }

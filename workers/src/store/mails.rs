@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! discovered → published   its event is in the outbox
-//!            → carried     the same mail was settled in an earlier epoch
+//!            → carried     the same mail was settled in an earlier epoch, or in another mailbox of the server
 //!            → old         it came before this mailbox was watched
 //!            → gone        it left the mailbox before it could be fetched
 //!            → dead        dead letter; published after a replay that worked
@@ -166,6 +166,27 @@ pub async fn carry_over(tx: &mut Tx, place: &Place, sha256: &str) -> Result<bool
     Ok(execute!(tx, CARRY, account, mailbox, *epoch, sha256, i64::from(*uid))? == 1)
 }
 
+const CLAIM: &str = "\
+INSERT INTO mail_copies (account, provider_id, event_id) VALUES ($1, $2, $3)
+ON CONFLICT (account, provider_id) DO UPDATE SET event_id = mail_copies.event_id
+RETURNING event_id";
+
+/// Whether this mail is the copy that counts, of all that bear the server's own name for it. Whoever settles another copy in
+/// the same moment waits for the end of this transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn is_first_copy(tx: &mut Tx, place: &Place, provider_id: u64) -> Result<bool, StoreError> {
+    let own = place.event_id().to_string();
+    let first: String = on_tx!(tx, connection => sqlx::query_scalar(CLAIM)
+        .bind(&place.account)
+        .bind(provider_id.to_string())
+        .bind(&own)
+        .fetch_one(connection)
+        .await)?;
+    Ok(first == own)
+}
+
 /// How a mail was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -198,6 +219,8 @@ pub struct Seen {
     pub internal_date: Option<i64>,
     /// RFC822.SIZE.
     pub size: Option<i64>,
+    /// The server's own name for the mail, in whatever mailbox it is.
+    pub provider_id: Option<u64>,
 }
 
 /// What is kept of a settled mail.

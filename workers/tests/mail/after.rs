@@ -25,6 +25,8 @@ everywhere!(
     where_there_is_no_move_a_mail_is_copied_once_and_expunged_by_uid,
     what_the_server_refuses_is_tried_again_and_holds_up_nothing,
     the_original_of_a_reply_is_marked_as_answered,
+    a_sender_is_answered_so_often_within_a_day_and_the_reason_is_told,
+    an_answer_to_a_reply_is_known_though_its_ids_were_rewritten,
 );
 
 async fn watching(world: &World, user: &str, after: After) -> Running {
@@ -330,6 +332,83 @@ async fn the_original_of_a_reply_is_marked_as_answered(on: On) {
     world.seen.until(|seen| !seen.sent.is_empty()).await;
     actions_until(&world, &[("answered", "done", 1)]).await;
     flags_until(&user, "INBOX", &["1 \\Answered", "2"]).await;
+    running.drain().await;
+}
+
+/// Each of these processes answers a sender three times a day.
+async fn a_sender_is_answered_so_often_within_a_day_and_the_reason_is_told(on: On) {
+    let (world, user) = (World::new(on).await, user("peers", on));
+    let running = world.whole(&user, POSTFIX.smtp).await;
+    for (n, sender) in [(1, "bea"), (2, "Bea"), (3, "BEA"), (4, "bea"), (5, "dan")] {
+        let text = format!(
+            "From: {sender}@example.test\r\nMessage-ID: <{n}@example.org>\r\nSubject: hours\r\n\r\nWhen?\r\n"
+        );
+        save(&user, vec![text.into_bytes()]).await;
+        // One after the other, as two machines would.
+        world
+            .seen
+            .until(|seen| seen.sent.len() + seen.unanswered.len() >= n)
+            .await;
+    }
+    let seen = world.seen.now();
+    assert_eq!((seen.sent.len(), seen.unanswered.len()), (4, 1), "{seen:?}");
+    let fourth = seen
+        .mails
+        .iter()
+        .find(|mail| mail.message_id == "4@example.org")
+        .unwrap();
+    let reason = "its sender had 3 automatic replies within a day";
+    assert_eq!(
+        (seen.unanswered[0].event_id, seen.unanswered[0].reason.as_str()),
+        (fourth.event_id, reason)
+    );
+    assert_eq!(world.dead_letters().await.len(), 0);
+    running.drain().await;
+}
+
+async fn an_answer_to_a_reply_is_known_though_its_ids_were_rewritten(on: On) {
+    let (world, user, peer) = (World::new(on).await, user("marked", on), user("marker", on));
+    let running = world.whole(&user, POSTFIX.smtp).await;
+    let question = format!("From: {peer}\r\nMessage-ID: <1@example.org>\r\nSubject: hours\r\n\r\nWhen?\r\n");
+    save(&user, vec![question.into_bytes()]).await;
+    world.seen.until(|seen| !seen.sent.is_empty()).await;
+    let name = peer.clone();
+    let reply = eventually("the reply", async || {
+        let name = name.clone();
+        tokio::task::spawn_blocking(move || DOVECOT.mails(&name))
+            .await
+            .unwrap()
+            .pop()
+    })
+    .await;
+    let unfolded = reply.replace("\r\n", "\n").replace("\n ", " ");
+    let references = unfolded
+        .lines()
+        .find_map(|line| line.strip_prefix("References: "))
+        .unwrap();
+    // What a client writes that got the reply from a relay with ids of its own; and one who makes marks up.
+    let answer = |n: u32, references: &str| {
+        format!(
+            "From: {peer}\r\nMessage-ID: <{n}@example.org>\r\nAuto-Submitted: auto-replied\r\nSubject: Re: hours\r\n\
+             In-Reply-To: <rewritten@relay.example>\r\nReferences: {references} <rewritten@relay.example>\r\n\r\nThanks\r\n"
+        )
+        .into_bytes()
+    };
+    save(
+        &user,
+        vec![
+            answer(2, references),
+            answer(3, &references.replace("pr1.", "pr1.0")),
+        ],
+    )
+    .await;
+    let seen = world.seen.until(|seen| seen.mails.len() >= 3).await;
+    let mail = |id: &str| seen.mails.iter().find(|mail| mail.message_id == id).unwrap();
+    assert_eq!(
+        mail("2@example.org").continues,
+        Some(mail("1@example.org").event_id)
+    );
+    assert_eq!(mail("3@example.org").continues, None);
     running.drain().await;
 }
 

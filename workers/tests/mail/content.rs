@@ -3,12 +3,15 @@
 use postroom_workers::tls::Security;
 
 use crate::ingest::{save, user};
+use crate::servers::Script::{Hang, Hear, Say};
+use crate::servers::Scripted;
 use crate::world::{On, World, everywhere};
 use crate::{DOVECOT, endpoint};
 
 everywhere!(
     html_is_harmless_and_keeps_its_own_pictures,
     only_trusted_hosts_vouch_for_a_sender,
+    a_mail_under_two_labels_is_one_mail,
 );
 
 async fn html_is_harmless_and_keeps_its_own_pictures(on: On) {
@@ -70,4 +73,51 @@ async fn only_trusted_hosts_vouch_for_a_sender(on: On) {
         assert_eq!(found, expect);
         running.drain().await;
     }
+}
+
+/// Two mailboxes of a server that speaks as Gmail does: each mail has the same name under every label.
+async fn a_mail_under_two_labels_is_one_mail(on: On) {
+    const MAIL: &str = "BODY[] {52}\r\nFrom: a@example.org\r\nMessage-ID: <1@example.org>\r\n\r\n)\r\n";
+    let world = World::new(on).await;
+    let login = [
+        Say("* OK Gimap ready\r\n"),
+        Hear("CAPABILITY"),
+        Say("* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n% OK\r\n"),
+        Hear("AUTHENTICATE PLAIN"),
+        Say("+ \r\n"),
+        Hear(""),
+        Say("p2 OK\r\n"),
+        Hear("CAPABILITY"),
+        Say("* CAPABILITY IMAP4rev1 IDLE X-GM-EXT-1\r\n% OK\r\n"),
+        Hear("SELECT"),
+        Say("* 1 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 2] ok\r\n% OK\r\n"),
+        Hear("UID SEARCH UID 1:*"),
+        Say("* SEARCH 1\r\n% OK\r\n"),
+        Hear("UID FETCH 1 (UID FLAGS INTERNALDATE RFC822.SIZE X-GM-MSGID X-GM-THRID BODY.PEEK[])"),
+    ];
+    // Larger than any signed number of 64 bits.
+    let head: &'static str =
+        "* 1 FETCH (UID 1 X-GM-MSGID 18446744073709551615 X-GM-THRID 18446744073709551614 ";
+    let answer: &'static str = format!("{head}{MAIL}% OK\r\n").leak();
+    let mut servers = Vec::new();
+    let mut app = world.app().await;
+    for mailbox in ["INBOX", "[Gmail]/All Mail"] {
+        let script = [&login[..], &[Say(answer), Hang]].concat();
+        let server = Scripted::start(vec![script]).await;
+        let mut watched = world.watched("u", endpoint(server.port, Security::None));
+        mailbox.clone_into(&mut watched.mailbox);
+        let ingest = world.ingest_of(&app, watched);
+        app = app.service(|stop| ingest.run(stop));
+        servers.push(server);
+    }
+    let running = app.start().await.unwrap();
+    world.states_until(&[("carried", 1), ("published", 1)]).await;
+    let seen = world.seen.until(|seen| !seen.mails.is_empty()).await;
+    assert_eq!(seen.mails.len(), 1);
+    assert_eq!(
+        seen.mails[0].provider_thread.as_deref(),
+        Some("18446744073709551614")
+    );
+    servers.iter().for_each(Scripted::stop);
+    running.drain().await;
 }

@@ -93,7 +93,8 @@ async fn a_mail_is_answered_in_its_thread_and_a_list_is_not(on: On) {
     for line in [
         "Subject: Re: Opening hours\n",
         "In-Reply-To: <q@example.org>\n",
-        "References: <r@example.org> <q@example.org>\n",
+        "References: <r@example.org>",
+        " <pr1.",
         "Auto-Submitted: auto-replied\n",
         "Return-Path: <>\n",
         "\n\nDear Ada, thank you.\n\nOn 2026-11-03 at 09:00 UTC, Ada wrote:\n> When?",

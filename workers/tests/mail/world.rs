@@ -8,13 +8,16 @@ use postroom::store::dead_letters::{self, DeadLetter};
 use postroom::{App, Cx, CxError, Handle, Running, Settings, Spec, Store};
 use postroom_broker::{Broker, Config};
 use postroom_workers::blob::BlobStore;
+use postroom_workers::config::Secret;
 use postroom_workers::gate::Gate;
-use postroom_workers::ingest::{Ingest, MarkAnswered, Pace, Policies, Policy, Reparse, Start, Watched};
+use postroom_workers::ingest::{
+    Ingest, MarkAnswered, Pace, Policies, Policy, Reparse, Start, Turnstile, Watched,
+};
 use postroom_workers::login::Login;
 use postroom_workers::messages::{
-    AccountPaused, Bounced, Failed, MailboxReset, NewMail, OauthRefresh, Send, Sent, Service,
+    AccountPaused, Bounced, Failed, MailboxReset, NewMail, OauthRefresh, Send, Sent, Service, Unanswered,
 };
-use postroom_workers::reply::{AutoReply, ComposeReply, Identity, Rule, Rules};
+use postroom_workers::reply::{AutoReply, ComposeReply, Identity, ReplySecret, Rule, Rules};
 use postroom_workers::send::smtp::Deadlines;
 use postroom_workers::send::{OnUnknown, Outbound, Press, SendMail};
 use postroom_workers::store::mails;
@@ -82,6 +85,7 @@ pub(crate) struct Published {
     pub(crate) renewed: Vec<OauthRefresh>,
     pub(crate) bounced: Vec<Bounced>,
     pub(crate) resets: Vec<MailboxReset>,
+    pub(crate) unanswered: Vec<Unanswered>,
 }
 
 impl World {
@@ -139,6 +143,7 @@ impl World {
             .handler_with(Spec::<OauthRefresh>::new("see-renewed"), seen())
             .handler_with(Spec::<Bounced>::new("see-bounced"), seen())
             .handler_with(Spec::<MailboxReset>::new("see-resets"), seen())
+            .handler_with(Spec::<Unanswered>::new("see-unanswered"), seen())
     }
 
     /// The store of a running process.
@@ -176,8 +181,12 @@ impl World {
             endpoint,
             login: Login::password(user, Dovecot::PASSWORD),
             gate: Gate::new("help", Service::Imap, Duration::from_millis(100)),
+            turnstile: Turnstile::default(),
             start: Start::All,
-            policy: Policy::default(),
+            policy: Policy {
+                reply_secret: reply_secret(),
+                ..Policy::default()
+            },
             pace: Pace {
                 reconnect: (Duration::from_millis(20), Duration::from_millis(500)),
                 lease: Duration::from_secs(2),
@@ -211,6 +220,8 @@ impl World {
                 name: Some("Help".into()),
                 addresses: vec![user.into()],
                 rules: Rules::new(vec![answer]).unwrap(),
+                replies_per_peer: Some(3),
+                secret: reply_secret(),
             };
             HashMap::from([("help".to_owned(), identity)])
         };
@@ -282,6 +293,10 @@ pub(crate) fn with_press(app: App, relay: Outbound, press: Press) -> App {
     let send = SendMail::new(accounts, press);
     let keeper = send.keeper();
     app.handler_with(spec, send).service(|stop| keeper.run(stop))
+}
+
+fn reply_secret() -> Option<ReplySecret> {
+    ReplySecret::new(&Secret::new("a secret of the tests"))
 }
 
 pub(crate) fn outbound(port: u16) -> Outbound {
@@ -371,6 +386,15 @@ impl Handle<Bounced> for Seen {
     type Error = CxError;
     async fn handle(&self, bounced: Bounced, _: &mut Cx<'_>) -> Result<(), CxError> {
         self.0.send_modify(|published| published.bounced.push(bounced));
+        Ok(())
+    }
+}
+
+impl Handle<Unanswered> for Seen {
+    type Error = CxError;
+    async fn handle(&self, unanswered: Unanswered, _: &mut Cx<'_>) -> Result<(), CxError> {
+        self.0
+            .send_modify(|published| published.unanswered.push(unanswered));
         Ok(())
     }
 }

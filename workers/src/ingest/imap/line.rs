@@ -61,6 +61,8 @@ pub struct FetchLine {
     pub size: Option<u32>,
     /// `None` for NIL as well, which is how servers answer for a mail that is gone.
     pub body: Option<Vec<u8>>,
+    /// Gmail's names for the mail and for its thread, the same under every label.
+    pub gmail: (Option<u64>, Option<u64>),
     /// The header fields that were asked for.
     pub header: Option<Vec<u8>>,
 }
@@ -138,6 +140,8 @@ fn fetch(attributes: &[AttributeValue<'_>]) -> FetchLine {
             AttributeValue::InternalDate(date) => line.internal_date = internal_date(date),
             AttributeValue::Flags(flags) => line.flags = flags.iter().map(ToString::to_string).collect(),
             AttributeValue::Rfc822Size(size) => line.size = Some(*size),
+            AttributeValue::GmailMsgId(id) => line.gmail.0 = Some(*id),
+            AttributeValue::GmailThrId(id) => line.gmail.1 = Some(*id),
             AttributeValue::BodySection {
                 section: Some(_),
                 data: Some(data),

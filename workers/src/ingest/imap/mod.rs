@@ -64,6 +64,8 @@ pub struct Fetched {
     /// RFC822.SIZE, as told.
     pub size: Option<u32>,
     pub flags: Vec<String>,
+    /// Gmail's names for the mail and for its thread, the same under every label.
+    pub gmail: (Option<u64>, Option<u64>),
     pub raw: Vec<u8>,
 }
 
@@ -203,8 +205,13 @@ impl Session {
 
     /// Fetches one mail without marking it read. `None` when it is gone from the mailbox.
     pub async fn fetch(&mut self, uid: u32) -> Result<Option<Fetched>, ImapError> {
-        let command =
-            Command::new("UID FETCH").raw(&format!("{uid} (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])"));
+        let gmail = if self.offers("X-GM-EXT-1") {
+            " X-GM-MSGID X-GM-THRID"
+        } else {
+            ""
+        };
+        let items = format!("{uid} (UID FLAGS INTERNALDATE RFC822.SIZE{gmail} BODY.PEEK[])");
+        let command = Command::new("UID FETCH").raw(&items);
         let answer = self.connection.run(command, FETCH).await?;
         if let Some(mail) = answer.untagged.into_iter().find_map(|line| fetched(uid, line)) {
             return Ok(Some(mail));
@@ -374,6 +381,7 @@ fn fetched(uid: u32, line: Line) -> Option<Fetched> {
             internal_date,
             size,
             flags,
+            gmail,
             body: Some(raw),
             ..
         }) if found == uid => Some(Fetched {
@@ -381,6 +389,7 @@ fn fetched(uid: u32, line: Line) -> Option<Fetched> {
             internal_date,
             size,
             flags,
+            gmail,
             raw,
         }),
         _ => None,

@@ -235,7 +235,7 @@ fn body(message: &Message<'_>) -> String {
     for part in &message.parts {
         let text = match &part.body {
             PartType::Text(text) => text.to_string(),
-            PartType::Html(html) if body.is_empty() => mail_parser::decoders::html::html_to_text(html),
+            PartType::Html(html) if body.is_empty() => text::html_beginning(html),
             PartType::Message(_) => break,
             _ => continue,
         };
