@@ -17,6 +17,8 @@ const MAX_DEPTH: usize = 400;
 /// What the tree may come to: every element, and whatever formatting is still open when it begins, which HTML has begin
 /// anew in each paragraph.
 const MAX_NODES: usize = 200_000;
+/// Character references, such as `&nbsp;`. The parser takes the square of their number in time.
+const MAX_REFERENCES: usize = 20_000;
 
 /// HTML that is not shown, and why: part of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +29,8 @@ pub(super) enum Withheld {
     Depth,
     #[error("the HTML comes to more than {MAX_NODES} elements")]
     Elements,
+    #[error("the HTML has {0} character references, more than {MAX_REFERENCES}")]
+    References(usize),
 }
 
 /// The first HTML of the mail, made harmless; `None` where it has none.
@@ -89,6 +93,10 @@ fn is_cid(url: &str) -> bool {
 /// Bounds what the parser makes of it, from its tags alone: the tree is deeper than the text is nested, and larger than
 /// the text is long, and both before anything can be counted in it.
 fn weigh(html: &str) -> Result<(), Withheld> {
+    let references = html.bytes().filter(|byte| *byte == b'&').count();
+    if references > MAX_REFERENCES {
+        return Err(Withheld::References(references));
+    }
     let mut open: HashMap<String, usize> = HashMap::new();
     let (mut depth, mut formatting, mut nodes) = (0_usize, 0_usize, 0_usize);
     for tag in html.split('<').skip(1) {
@@ -277,13 +285,16 @@ mod tests {
             sanitised(&format!("{large}x")),
             Err(Withheld::Size(MAX_HTML_BYTES + 1))
         );
+        let padded = "&amp;".repeat(MAX_REFERENCES + 1);
+        assert_eq!(sanitised(&padded), Err(Withheld::References(MAX_REFERENCES + 1)));
         // What is let through is quick, at whatever bound it is.
         for worst in [
             "<b><i>".repeat(MAX_DEPTH / 2) + &"<p>x".repeat(MAX_NODES / (MAX_DEPTH + 2)),
             "<td><table>".repeat(MAX_DEPTH - 1),
             "<p><li><tr><td>".repeat(40_000),
             "<a href=x>".repeat(300),
-            "&lt;".repeat(200_000),
+            "&lt;".repeat(MAX_REFERENCES),
+            "&amp;".repeat(MAX_REFERENCES),
             "<![CDATA[".repeat(50_000),
             "<!--".repeat(200_000),
         ] {
