@@ -291,7 +291,10 @@ impl Handle<Send> for SendMail {
             Ok(response) => response,
             Err(error) => {
                 let error = self.weighed(error, account, &send, earlier, cx).await;
-                if let Some(day) = day.filter(|_| !matches!(error.verdict(), Verdict::Ambiguous)) {
+                // One whose verdict was lost, and is held for that, may have gone out.
+                let may_be_out =
+                    matches!(error.verdict(), Verdict::Ambiguous) || matches!(error, SendError::Held);
+                if let Some(day) = day.filter(|_| !may_be_out) {
                     give_back(&send.account, &day, cx).await;
                 }
                 return Err(error);
